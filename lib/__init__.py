@@ -1,0 +1,1 @@
+"""Pose-network distillation: data, models, tasks, training, metrics and reports."""

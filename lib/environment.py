@@ -1,0 +1,55 @@
+"""Where a result was made: revision, hardware and versions."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("lib", "stages", "params.yaml", "dvc.yaml")
+
+
+def describe() -> dict[str, str | int]:
+    """Describe this process: git revision, hardware, threads, processes, torch and python versions.
+
+    The revision ends in "-dirty" where code or parameters differ from the commit (results, which change in every run,
+    do not count) and is "unknown" outside a git checkout. `hardware` is the GPU in use or else the CPU.
+    """
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "revision": revision(),
+        "hardware": gpu or cpu(),
+        "threads": torch.get_num_threads(),
+        "processes": int(os.environ.get("WORLD_SIZE", 1)),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def revision(root: Path = ROOT) -> str:
+    """Commit of the checkout at `root`, "-dirty" appended where SOURCES differ from it; "unknown" without one."""
+    commit = git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return "unknown"
+    return f"{commit}-dirty" if git(root, "status", "--porcelain", "--", *SOURCES) else commit
+
+
+def git(root: Path, *arguments: str) -> str | None:
+    """Output of a git command at `root`; None where it fails or there is no git."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def cpu() -> str:
+    """Model name of the CPU."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,130 @@
+"""The section `fpd` of params.yaml: Fast Human Pose Estimation (Zhang, Zhu, Ye; CVPR 2019)."""
+
+from typing import Literal
+
+from lib.params.sections import (
+    Augmentation,
+    Count,
+    Decoding,
+    Distillation,
+    Fraction,
+    Heatmap,
+    Model,
+    Name,
+    Optimizer,
+    PaperScale,
+    Section,
+    Size,
+    Training,
+    TrainSpec,
+)
+
+
+class Run(Section):
+    """One training: a row of a table."""
+
+    dataset: Name
+    model: Model
+    teacher: Name | None = None
+    init: Name | None = None
+
+
+class Supervised(Run):
+    """Labels alone, random weights."""
+
+    teacher: None = None
+    init: None = None
+
+
+class Control(Run):
+    """Labels alone, from the weights of another run."""
+
+    teacher: None = None
+    init: Name
+
+
+class Distilled(Run):
+    """Labels and a teacher, random weights."""
+
+    teacher: Name
+    init: None = None
+
+
+class Initialised(Run):
+    """Labels and a teacher, from the weights of another run."""
+
+    teacher: Name
+    init: Name
+
+
+class Fpd(Section):
+    """Settings that all runs share, and the runs in four groups by what they start from and learn from."""
+
+    alpha: Fraction
+    loss: Literal["mse", "cross_entropy"]
+    variant: Literal["paper", "released"]
+    heatmap: Heatmap
+    augmentation: Augmentation
+    optimizer: Optimizer
+    batch_size: Count
+    epochs: dict[Name, Count]
+    decoding: Decoding
+    supervised: dict[Name, Supervised]
+    control: dict[Name, Control]
+    runs: dict[Name, Distilled]
+    initialised: dict[Name, Initialised]
+
+    @property
+    def groups(self) -> dict[str, dict[str, Run]]:
+        """Runs by name, by group."""
+        return {
+            "supervised": self.supervised,
+            "control": self.control,
+            "runs": self.runs,
+            "initialised": self.initialised,
+        }
+
+    def train_spec(self, name: str, input_size: Size, scale: PaperScale, training: Training) -> TrainSpec:
+        """What the run `name` trains at a profile's scale."""
+        run = next(group[name] for group in self.groups.values() if name in group)
+        distilled = run.teacher is not None
+        return TrainSpec(
+            paper="fpd",
+            run=name,
+            method="fpd" if distilled else "supervised",
+            dataset=run.dataset,
+            input=input_size,
+            model=scaled_model(run.model, scale),
+            heatmap=self.heatmap,
+            augmentation=self.augmentation,
+            optimizer=scaled_optimizer(self.optimizer, scale),
+            epochs=max(1, round(self.epochs[run.dataset] * scale.epochs)),
+            batch_size=scale.batch_size or self.batch_size,
+            train_samples=scale.train_samples,
+            val_samples=scale.val_samples,
+            precision=training.precision,
+            compile=training.compile,
+            validations=training.validations,
+            decoding=self.decoding,
+            teacher=run.teacher,
+            init=run.init,
+            distillation=Distillation(alpha=self.alpha, loss=self.loss, variant=self.variant) if distilled else None,
+        )
+
+
+def scaled_model(model: Model, scale: PaperScale) -> Model:
+    """The model with a profile's stem and share of stacks and channels, at least one stack and eight channels."""
+    stacks = max(1, round(model.stacks * scale.stacks))
+    channels = max(8, 4 * round(model.channels * scale.width / 4))
+    return Model(name=model.name, stacks=stacks, channels=channels, stem=scale.stem or model.stem)
+
+
+def scaled_optimizer(optimizer: Optimizer, scale: PaperScale) -> Optimizer:
+    """The optimiser with a profile's replacements and its milestones moved with the number of epochs."""
+    return Optimizer(
+        name=scale.optimizer or optimizer.name,
+        lr=scale.lr or optimizer.lr,
+        weight_decay=optimizer.weight_decay,
+        milestones=tuple(max(1, round(epoch * scale.epochs)) for epoch in optimizer.milestones),
+        gamma=optimizer.gamma,
+    )

@@ -1,0 +1,176 @@
+"""Sections of params.yaml that no single paper owns."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Size = tuple[Count, Count]
+
+
+class Section(BaseModel):
+    """A mapping of params.yaml with a fixed set of keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Archive(Section):
+    """One file of a benchmark as its owner offers it, and the folder of data/raw/<dataset> that it fills."""
+
+    file: str
+    folder: str
+    urls: tuple[str, ...] = Field(min_length=1)
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+
+
+class LspSynthetic(Section):
+    """How many images the synthetic LSP and LSPET have."""
+
+    lsp: Annotated[int, Field(ge=2, multiple_of=2)]
+    lspet: Count
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Lsp(Section):
+    """Where the Leeds Sports Pose data come from."""
+
+    source: str = Field(min_length=1)
+    official: tuple[Archive, ...] = Field(min_length=1)
+    synthetic: LspSynthetic
+
+
+class Data(Section):
+    """The benchmarks, by name."""
+
+    lsp: Lsp
+
+
+class PackSpec(Section):
+    """Crops of one dataset: network input (height, width) in px, box padding, and margin for the augmentation."""
+
+    dataset: Name
+    input: Size
+    padding: Annotated[float, Field(ge=1)]
+    margin: Annotated[float, Field(ge=1)]
+
+
+class Training(Section):
+    """Settings of the training loop that no paper owns."""
+
+    precision: Literal["float32", "bfloat16"]
+    compile: bool
+    validations: Count
+
+
+class Model(Section):
+    """An hourglass, see lib/models/hourglass.py."""
+
+    name: Literal["hourglass"]
+    stacks: Count
+    channels: Annotated[int, Field(ge=4, multiple_of=4)]
+    stem: Literal["newell", "pytorch-pose"]
+
+
+class Network(Model):
+    """A model with its number of joints."""
+
+    joints: Count
+
+
+class Complexity(Section):
+    """Which networks are counted and timed, and how."""
+
+    input: Size
+    batch_sizes: tuple[Count, ...] = Field(min_length=1)
+    repeats: Count
+    reference: str
+    networks: dict[Name, Network]
+
+
+class Heatmap(Section):
+    """Gaussian targets: sigma in heatmap pixels; peak value 1/(2 pi sigma^2) (density) or 1 (peak)."""
+
+    sigma: Positive
+    scaling: Literal["density", "peak"]
+
+
+class Augmentation(Section):
+    """Random flip, scale range and rotation range in degrees."""
+
+    flip: bool
+    scale: tuple[Positive, Positive]
+    rotation: Annotated[float, Field(ge=0, le=180)]
+
+
+class Optimizer(Section):
+    """Optimiser and schedule: the learning rate is multiplied by gamma after each epoch of milestones."""
+
+    name: Literal["rmsprop", "adam"]
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    milestones: tuple[Count, ...]
+    gamma: Positive
+
+
+class Decoding(Section):
+    """How heatmaps become coordinates at test time."""
+
+    flip_test: bool
+    quarter_offset: bool
+
+
+class PackScale(Section):
+    """What a profile changes in the crops."""
+
+    resolution: Share
+
+
+class PaperScale(Section):
+    """What a profile changes in a paper's networks and schedule; null keeps the paper's value."""
+
+    stacks: Share
+    width: Share
+    stem: Literal["newell", "pytorch-pose"] | None
+    epochs: Share
+    train_samples: Count | None
+    val_samples: Count | None
+    optimizer: Literal["rmsprop", "adam"] | None
+    lr: Positive | None
+    batch_size: Count | None
+
+
+class Distillation(Section):
+    """FPD Eq. 5: weight alpha, the loss of Eq. 4 or Table 7, and whether the text or the released code is followed."""
+
+    alpha: Fraction
+    loss: Literal["mse", "cross_entropy"]
+    variant: Literal["paper", "released"]
+
+
+class TrainSpec(Section):
+    """Everything that one training depends on besides its seed, at the profile's scale."""
+
+    paper: str
+    run: str
+    method: Literal["supervised", "fpd"]
+    dataset: str
+    input: Size
+    model: Model
+    heatmap: Heatmap
+    augmentation: Augmentation
+    optimizer: Optimizer
+    epochs: Count
+    batch_size: Count
+    train_samples: Count | None
+    val_samples: Count | None
+    precision: str
+    compile: bool
+    validations: Count
+    decoding: Decoding
+    teacher: str | None
+    init: str | None
+    distillation: Distillation | None

@@ -1,0 +1,143 @@
+"""params.yaml is read strictly, and a profile scales it."""
+
+import copy
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from lib.errors import InputError
+from lib.params import load_params
+
+CONTENT = YAML(typ="safe").load(Path("params.yaml"))
+SUPERVISED = CONTENT["fpd"]["supervised"]
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(changes: dict[str, object]):
+        """Load the project's params.yaml with values replaced at dotted paths; ... deletes the key."""
+        content = copy.deepcopy(CONTENT)
+        for path, value in changes.items():
+            *parents, last = path.split(".")
+            place = content
+            for key in parents:
+                place = place[key]
+            if value is ...:
+                del place[last]
+            else:
+                place[last] = value
+        file = tmp_path / "params.yaml"
+        YAML().dump(content, file)
+        return load_params(file)
+
+    return load
+
+
+def test_paper_profile_is_the_papers_protocol(load):
+    params = load({"profile": "paper"})
+    teacher, student = params.train_spec("fpd", "lsp_teacher"), params.train_spec("fpd", "lsp_fpd")
+    assert (teacher.model.stacks, teacher.model.channels) == (8, 256)  # FPD Sect. 3.2, the original hourglass
+    assert (student.model.stacks, student.model.channels) == (4, 128)  # FPD Table 1
+    for spec in (teacher, student):
+        assert spec.input == (256, 256)
+        assert (spec.optimizer.name, spec.optimizer.lr) == ("rmsprop", 2.5e-4)
+        assert (spec.batch_size, spec.epochs) == (4, 70)
+        assert (spec.augmentation.flip, spec.augmentation.scale, spec.augmentation.rotation) == (True, (0.75, 1.25), 30)
+    assert teacher.distillation is None
+    assert (student.distillation.alpha, student.distillation.loss) == (0.5, "mse")
+
+
+def test_profile_scales_network_input_and_schedule(load):
+    params = load(
+        {
+            "profile": "small",
+            "profiles.small.fpd.stacks": 0.5,
+            "profiles.small.fpd.width": 0.25,
+            "profiles.small.fpd.epochs": 0.1,
+            "profiles.small.packs.resolution": 0.5,
+            "fpd.optimizer.milestones": [40, 60],
+        }
+    )
+    spec = params.train_spec("fpd", "lsp_student")
+    assert (spec.model.stacks, spec.model.channels, spec.input, spec.epochs) == (2, 32, (128, 128), 7)
+    assert spec.optimizer.milestones == (4, 6)
+
+
+def test_only_distilled_runs_know_alpha(load):
+    """What a supervised run trains cannot depend on the weight of a distillation loss."""
+    one, other = load({}), load({"fpd.alpha": 0.1, "fpd.loss": "cross_entropy"})
+    for run in one.runs("fpd"):
+        same = one.train_spec("fpd", run) == other.train_spec("fpd", run)
+        assert same == (one.train_spec("fpd", run).teacher is None)
+
+
+def test_numbers_are_yaml_1_2(tmp_path):
+    text = Path("params.yaml").read_text()
+    assert "lr: 2.5e-4" in text
+    file = tmp_path / "params.yaml"
+    file.write_text(text.replace("lr: 2.5e-4", "lr: 1e-3"))  # a string in YAML 1.1
+    assert load_params(file).fpd.optimizer.lr == 1e-3
+
+
+MISTAKES = {
+    "unknown key": ({"fpd.alfa": 1}, ["fpd.alfa", "did you mean alpha?"]),
+    "unknown nested key": ({"fpd.runs.lsp_fpd.mdl": 1}, ["fpd.runs.lsp_fpd.mdl", "did you mean model?"]),
+    "unknown dataset": ({"data.lsq": {}}, ["data.lsq", "did you mean lsp?"]),
+    "missing key": ({"fpd.alpha": ...}, ["missing key fpd.alpha"]),
+    "missing teacher": ({"fpd.runs.lsp_fpd.teacher": ...}, ["missing key fpd.runs.lsp_fpd.teacher"]),
+    "string for a number": ({"fpd.alpha": "0.5"}, ["fpd.alpha is '0.5'", "number"]),
+    "fraction for a count": ({"fpd.batch_size": 4.5}, ["fpd.batch_size is 4.5", "integer"]),
+    "number for a truth value": ({"training.compile": 1}, ["training.compile is 1", "boolean"]),
+    "scalar for a list": ({"seeds": 0}, ["seeds is 0", "list"]),
+    "empty list": ({"seeds": []}, ["seeds is []"]),
+    "scalar for a mapping": ({"packs.lsp": 3}, ["packs.lsp is 3"]),
+    "too large": ({"fpd.alpha": 1.5}, ["fpd.alpha is 1.5", "less than or equal to 1"]),
+    "not positive": ({"fpd.optimizer.lr": 0}, ["fpd.optimizer.lr is 0", "greater than 0"]),
+    "not a choice": ({"fpd.loss": "kl"}, ["fpd.loss is 'kl'", "'mse' or 'cross_entropy'"]),
+    "bad run name": ({"fpd.supervised": SUPERVISED | {"A.b": SUPERVISED["lsp_student"]}}, ["fpd.supervised.A.b"]),
+    "no source": ({"data.lsp.source": ""}, ["data.lsp.source is ''"]),
+    "dangling profile": ({"profile": "minni"}, ["profile is 'minni'", "did you mean mini?"]),
+    "dangling teacher": ({"fpd.runs.lsp_fpd.teacher": "lsp_teachr"}, ["fpd.runs.lsp_fpd.teacher", "lsp_teacher?"]),
+    "dangling init": ({"fpd.control.lsp_control.init": "lsp_fpd"}, ["fpd.control.lsp_control.init is 'lsp_fpd'"]),
+    "dangling run dataset": ({"fpd.supervised.lsp_student.dataset": "lps"}, ["lsp_student.dataset is 'lps'", "lsp?"]),
+    "dangling pack dataset": ({"packs.lsp.dataset": "lps"}, ["packs.lsp.dataset is 'lps'", "did you mean lsp?"]),
+    "dangling reference": ({"complexity.reference": "s9"}, ["complexity.reference is 's9'"]),
+    "same seed twice": ({"seeds": [1, 1]}, ["seeds is [1, 1]"]),
+    "input no hourglass takes": ({"packs.lsp.input": [200, 256]}, ["packs.lsp.input", "200 -> 50 px", "64"]),
+    "crossed range": ({"fpd.augmentation.scale": [1.25, 0.75]}, ["fpd.augmentation.scale", "smaller number first"]),
+    "init of another network": (
+        {"fpd.control.lsp_control.model.channels": 64},
+        ["fpd.control.lsp_control.model differs", "lsp_student"],
+    ),
+}
+
+
+@pytest.mark.parametrize("changes, words", MISTAKES.values(), ids=MISTAKES.keys())
+def test_each_mistake_gets_one_line(load, changes, words):
+    with pytest.raises(InputError) as caught:
+        load(changes)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "params.yaml" in message
+    for word in words:
+        assert word in message
+
+
+def test_run_name_used_twice(load):
+    with pytest.raises(InputError, match=r"fpd.runs.lsp_student: the name lsp_student is taken"):
+        load({"fpd.runs.lsp_student": CONTENT["fpd"]["runs"]["lsp_fpd"]})
+
+
+def test_file_that_is_no_yaml_or_absent(tmp_path):
+    file = tmp_path / "params.yaml"
+    with pytest.raises(InputError, match="not found"):
+        load_params(file)
+    file.write_text("seeds: [0\nprofile: mini")
+    with pytest.raises(InputError, match="line 2: not YAML"):
+        load_params(file)
+
+
+def test_unknown_run_names_the_nearest():
+    with pytest.raises(InputError, match=r"no run of fpd lsp_teachers \(did you mean lsp_teacher\?\)"):
+        load_params().train_spec("fpd", "lsp_teachers")
