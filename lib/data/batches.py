@@ -1,0 +1,203 @@
+"""Batches: augmentation and resizing in one affine warp per person and view, as a function of seed and epoch only."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lib.data.crops import Crops
+from lib.data.prefetch import prefetch
+from lib.data.warp import invert, sample, transform, view_to_crop
+from lib.errors import InputError
+
+# ImageNet, which the networks of this field are pre-trained on; grey levels 0 to 255.
+MEAN = 255 * np.array([0.485, 0.456, 0.406])
+STD = 255 * np.array([0.229, 0.224, 0.225])
+_NORMALISED = ((np.arange(256)[:, None] - MEAN) / STD).astype(np.float32)[:, None]  # (256, 1, 3)
+Views = Callable[[], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random flip with probability 1/2, uniform scale in [low, high] and uniform rotation in [-r, r] degrees.
+
+    The scale multiplies the person's size in the view. The rotation is about the centre of the person box.
+    """
+
+    flip: bool
+    scale: tuple[float, float]
+    rotation: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch on the device that trains.
+
+    images holds views of the same augmented person, each (B, 3, h, w) float32, normalised, channels_last. keypoints
+    (B, K, 2) float32 are px of the view "student" and may lie outside it; visible (B, K) bool says which have a usable
+    label. rows (B,) int64 are the people's rows in the crops.
+    """
+
+    images: dict[str, Tensor]
+    keypoints: Tensor
+    visible: Tensor
+    rows: np.ndarray
+
+
+class Batches:
+    """Epochs of batches from packed crops.
+
+    With an augmentation an epoch is a permutation of the people and one draw of flip, scale and angle for each, a pure
+    function of (seed, epoch); every process takes its slice of each global batch, so that neither a resumed run nor
+    another number of processes changes any of them; the last incomplete batch is dropped. Without one, an epoch is all
+    people in their order, in every process.
+
+    Args:
+        crops: from `open_crops`.
+        sizes: (height, width) in px of each view; "student" is the one that keypoints refer to.
+        batch_size: people per batch over all processes; at most all people.
+        augmentation: for training; None for evaluation.
+        samples: use only this many people, evenly spaced; None: all.
+        path: "cv2" warps in threads on the CPU, "grid_sample" on the device; None: by the device.
+
+    Raises:
+        InputError: the processes cannot share a batch evenly.
+    """
+
+    def __init__(
+        self,
+        crops: Crops,
+        sizes: dict[str, tuple[int, int]],
+        batch_size: int,
+        *,
+        augmentation: Augmentation | None,
+        seed: int,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+        samples: int | None = None,
+        path: Literal["cv2", "grid_sample"] | None = None,
+    ) -> None:
+        people = len(crops.ids)
+        count = min(samples or people, people)
+        self.rows = np.arange(count) * people // count
+        self.batch_size = min(batch_size, count)
+        if augmentation and self.batch_size % world:
+            raise InputError(
+                f"batch size {self.batch_size} (of {count} people) on {world} processes; expected a multiple of {world}"
+            )
+        self.crops, self.sizes, self.augmentation, self.seed = crops, sizes, augmentation, seed
+        self.rank, self.world = (rank, world) if augmentation else (0, 1)
+        self.device = torch.device(device)
+        path = path or ("grid_sample" if self.device.type == "cuda" else "cv2")
+        self._views = self._warped if path == "cv2" else self._gathered
+        self._images = np.asarray(crops.images)  # slices of a memmap cost microseconds
+        self._threads = max(1, min(4, os.cpu_count() // world))  # four outrun the training of any network
+        self._swap = np.arange(len(crops.joints))
+        for left, right in crops.flip_pairs:
+            self._swap[[left, right]] = right, left
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        whole, rest = divmod(len(self.rows), self.batch_size)
+        return whole if self.augmentation else whole + (rest > 0)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the epoch's batches from number `start` on; the next ones are prepared meanwhile."""
+        prepare = partial(self._prepare, self._draw(epoch))
+        for rows, keypoints, visible, images in prefetch(prepare, range(start, len(self)), self._threads):
+            yield Batch(images(), keypoints.to(self.device), visible.to(self.device), rows)
+
+    def to_image(self, keypoints: Tensor, rows: np.ndarray) -> np.ndarray:
+        """Map keypoints (B, K, 2), px of an unaugmented student view, to original px, (B, K, 2) float64."""
+        points = torch.as_tensor(keypoints, dtype=torch.float64, device="cpu").numpy()
+        one = np.ones(len(rows))
+        return transform(self.crops.to_image[rows], transform(self._maps("student", one, 0 * one), points))
+
+    def _draw(self, epoch: int) -> tuple[np.ndarray, ...]:
+        """Return rows, scales, angles and flips of all people in the order of the epoch."""
+        count = len(self.rows)
+        if not self.augmentation:
+            return self.rows, np.ones(count), np.zeros(count), np.zeros(count, bool)
+        rng = np.random.default_rng([self.seed, epoch])
+        rows = self.rows[rng.permutation(count)]
+        scale = rng.uniform(*self.augmentation.scale, count)
+        angle = self.augmentation.rotation * rng.uniform(-1, 1, count)
+        mirrored = rng.random(count) < 0.5
+        return rows, scale, angle, mirrored & self.augmentation.flip
+
+    def _maps(self, view: str, scale: np.ndarray, angle: np.ndarray) -> np.ndarray:
+        return view_to_crop(self._images.shape[1:3], self.crops.input, self.sizes[view], scale, angle)
+
+    def _prepare(self, draws: tuple[np.ndarray, ...], number: int) -> tuple[np.ndarray, Tensor, Tensor, Views]:
+        """Do the host's part of one batch, in a thread; the views are what is left to do on the device."""
+        share = self.batch_size // self.world
+        begin = number * self.batch_size + self.rank * share
+        rows, scale, angle, mirrored = (values[begin : begin + share] for values in draws)
+        maps = {view: self._maps(view, scale, angle) for view in self.sizes}
+        keypoints, visible = transform(invert(maps["student"]), self.crops.keypoints[rows]), self.crops.visible[rows]
+        # The flip mirrors the finished view, so that it is exact to the bit.
+        keypoints[mirrored] = keypoints[mirrored][:, self._swap]
+        keypoints[mirrored, :, 0] = self.sizes["student"][1] - 1 - keypoints[mirrored, :, 0]
+        visible[mirrored] = visible[mirrored][:, self._swap]
+        views = self._views(rows, maps, mirrored)
+        return rows, torch.from_numpy(keypoints.astype(np.float32)), torch.from_numpy(visible), views
+
+    def _warped(self, rows: np.ndarray, maps: dict[str, np.ndarray], mirrored: np.ndarray) -> Views:
+        """Sample, mirror and normalise all views with OpenCV."""
+        views = {}
+        # OpenCV samples four channels at half the cost of three.
+        crop = np.empty((*self._images.shape[1:3], 4), np.uint8)
+        for name, size in self.sizes.items():
+            views[name] = np.empty((len(rows), *size, 3), np.float32)
+            four, three = (np.empty((*size, channels), np.uint8) for channels in (4, 3))
+            for row, matrix, mirror, view in zip(rows, maps[name], mirrored, views[name], strict=True):
+                cv2.cvtColor(self._images[row], cv2.COLOR_RGB2RGBA, dst=crop)
+                sample(crop, matrix, size, out=four)
+                cv2.cvtColor(four, cv2.COLOR_RGBA2RGB, dst=three)
+                cv2.LUT(cv2.flip(three, 1) if mirror else three, _NORMALISED, dst=view)
+        return lambda: {name: torch.from_numpy(v).permute(0, 3, 1, 2).to(self.device) for name, v in views.items()}
+
+    def _gathered(self, rows: np.ndarray, maps: dict[str, np.ndarray], mirrored: np.ndarray) -> Views:
+        """Copy the crops to where the device fetches them by itself; it samples all views."""
+        shape = len(rows), *self._images.shape[1:]
+        crops = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        np.take(self._images, rows, axis=0, out=crops.numpy(), mode="clip")  # other modes go through a copy
+
+        def views() -> dict[str, Tensor]:
+            on_device = crops.to(self.device, non_blocking=True)
+            flips = torch.from_numpy(mirrored).to(self.device)
+            return {name: grid_sample(on_device, maps[name], size, flips) for name, size in self.sizes.items()}
+
+        return views
+
+
+def grid_sample(crops: Tensor, maps: np.ndarray, size: tuple[int, int], mirrored: Tensor) -> Tensor:
+    """Sample crops (B, H, W, 3) uint8 at the maps' (B, 2, 3) positions of the view's pixels, on the crops' device.
+
+    Returns:
+        (B, 3, *size) float32, mirrored where `mirrored` (B,) says so, normalised, channels_last.
+    """
+    device, extent = crops.device, np.array([crops.shape[2], crops.shape[1]])[:, None]
+    # grid_sample counts in half extents from the centre: pixel x of n is at (2 x + 1) / n - 1 (align_corners=False).
+    maps = torch.from_numpy((2 * maps + [0, 0, 1]) / extent - [0, 0, 1]).float()[:, None, None]  # (B, 1, 1, 2, 3)
+    along_x, along_y, origin = maps.to(device, non_blocking=True).unbind(-1)
+    y, x = (torch.arange(side, dtype=torch.float32, device=device) for side in size)
+    grid = x[:, None] * along_x + y[:, None, None] * along_y + origin
+    grid = torch.where(mirrored[:, None, None, None], grid.flip(2), grid)
+    pixels = F.grid_sample(crops.permute(0, 3, 1, 2).float(), grid, padding_mode="zeros", align_corners=False)
+    offset, factor = _normalisation(device)
+    return torch.addcmul(offset, pixels, factor).contiguous(memory_format=torch.channels_last)
+
+
+@cache
+def _normalisation(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Offset and factor (3, 1, 1) that turn grey levels into normalised values."""
+    return tuple(torch.tensor(v, dtype=torch.float32, device=device)[:, None, None] for v in (-MEAN / STD, 1 / STD))

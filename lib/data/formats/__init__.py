@@ -1,0 +1,15 @@
+"""One module per benchmark: `convert` reads its raw layout, `write_synthetic` writes people or hands in that layout."""
+
+from types import ModuleType
+
+from lib.data.formats import lsp
+from lib.errors import InputError
+
+_FORMATS = {"lsp": lsp}
+
+
+def get(name: str) -> ModuleType:
+    """Return the module of the benchmark `name`; InputError names the known ones if it is none of them."""
+    if name not in _FORMATS:
+        raise InputError(f"unknown dataset {name!r}; known: {', '.join(_FORMATS)}")
+    return _FORMATS[name]

@@ -1,0 +1,60 @@
+"""Affine maps between original image, crop and network view, and the bilinear sampling along them.
+
+Pixel centres are integers, x right, y down. A resize by s maps x to (x + 0.5) * s - 0.5, so that both images cover the
+same area. Maps are (..., 2, 3) float64 arrays.
+"""
+
+import cv2
+import numpy as np
+
+# Images are spread over Python threads (OpenCV lets go of the interpreter lock); its own threads would only compete.
+cv2.setNumThreads(1)
+
+
+def view_to_crop(
+    crop: tuple[int, int], box: tuple[int, int], view: tuple[int, int], scale: np.ndarray, angle: np.ndarray
+) -> np.ndarray:
+    """Map pixels of views to pixels of the crops that they show.
+
+    The view shows the box at the crop's centre, with the person turned by `angle` and `scale` times as large.
+
+    Args:
+        crop, box, view: (height, width) in px; box is in the crop's pixels.
+        scale, angle: (B,); angle in degrees, positive is clockwise as seen on the screen.
+
+    Returns:
+        (B, 2, 3) maps.
+    """
+    cos, sin = np.cos(np.radians(angle)) / scale, np.sin(np.radians(angle)) / scale
+    zoom = np.array([box[1] / view[1], box[0] / view[0]])
+    linear = np.stack([cos, sin, -sin, cos], axis=-1).reshape(-1, 2, 2) * zoom
+    crop_centre, view_centre = (np.array([width - 1, height - 1]) / 2 for height, width in (crop, view))
+    return np.concatenate([linear, (crop_centre - linear @ view_centre)[..., None]], axis=-1)
+
+
+def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Apply maps (B, 2, 3) to points (B, K, 2)."""
+    return points @ matrix[..., :2].swapaxes(-1, -2) + matrix[..., None, :, 2]
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+    """Return the maps in the opposite direction."""
+    linear = np.linalg.inv(matrix[..., :2])
+    return np.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
+
+
+def sample(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], out: np.ndarray | None = None) -> np.ndarray:
+    """Sample a uint8 image (H, W, C) bilinearly at the map's positions of the pixels of a (height, width) output.
+
+    Outside the image is 0, blended in at its border. Accurate to the rounding to uint8: OpenCV's approximate kernel
+    would quantise the weights to 1/32.
+    """
+    return cv2.warpAffine(
+        image,
+        matrix,
+        size[::-1],
+        dst=out,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        hint=cv2.ALGO_HINT_ACCURATE,
+    )
