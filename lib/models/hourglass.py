@@ -1,0 +1,131 @@
+"""Stacked hourglass network (Newell et al., ECCV 2016)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib.errors import InputError
+
+DEPTH = 4  # halvings inside an hourglass
+STRIDE = 4  # input px per heatmap px
+
+
+class Residual(nn.Module):
+    """Pre-activation bottleneck; the shortcut is a bare 1x1 convolution where the width changes."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        middle = outputs // 2
+        self.branch = nn.Sequential(
+            *(nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), nn.Conv2d(inputs, middle, 1)),
+            *(nn.BatchNorm2d(middle), nn.ReLU(inplace=True), nn.Conv2d(middle, middle, 3, padding=1)),
+            *(nn.BatchNorm2d(middle), nn.ReLU(inplace=True), nn.Conv2d(middle, outputs, 1)),
+        )
+        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.branch(x)
+        y += self.shortcut(x)  # in place: a new tensor of this size would cost as much as the addition
+        return y
+
+
+class Hourglass(nn.Module):
+    """Residuals at `depth` + 1 resolutions, each coarser result upsampled and added to the finer one."""
+
+    def __init__(self, depth: int, channels: int):
+        super().__init__()
+        self.upper = Residual(channels, channels)
+        self.lower = nn.Sequential(
+            nn.MaxPool2d(2),
+            Residual(channels, channels),
+            Hourglass(depth - 1, channels) if depth > 1 else Residual(channels, channels),
+            Residual(channels, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.upper(x)
+        y += F.interpolate(self.lower(x), scale_factor=2, mode="nearest")
+        return y
+
+
+class Stack(nn.Module):
+    """One hourglass with its heatmap head; returns the features (B, C, h, w) and the heatmaps (B, K, h, w)."""
+
+    def __init__(self, channels: int, joints: int):
+        super().__init__()
+        self.features = nn.Sequential(
+            Hourglass(DEPTH, channels),
+            Residual(channels, channels),
+            *(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)),
+        )
+        self.head = nn.Conv2d(channels, joints, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.features(x)
+        return features, self.head(features)
+
+
+class Merge(nn.Module):
+    """Between two stacks: the next one's input is this one's input plus remapped features and heatmaps."""
+
+    def __init__(self, channels: int, joints: int):
+        super().__init__()
+        self.features = nn.Conv2d(channels, channels, 1)
+        self.heatmaps = nn.Conv2d(joints, channels, 1)
+
+    def forward(self, x: Tensor, features: Tensor, heatmaps: Tensor) -> Tensor:
+        y = self.features(features)
+        y += self.heatmaps(heatmaps)
+        y += x
+        return y
+
+
+def build_stem(name: str, channels: int) -> nn.Sequential:
+    """Build the layers that take an image (B, 3, H, W) to (B, channels, H / 4, W / 4).
+
+    "newell" keeps the widths 64, 128, 128 of the Torch release whatever `channels` is, which is what FPD's parameter
+    and FLOP columns count; "pytorch-pose" scales them, C/4, C/2, C, which is what OKDHP's count.
+    """
+    widths = {"newell": (64, 128, 128), "pytorch-pose": (channels // 4, channels // 2, channels)}
+    if name not in widths:
+        raise InputError(f"model hourglass: stem is {name!r}, expected one of: {', '.join(widths)}")
+    first, second, third = widths[name]
+    return nn.Sequential(
+        *(nn.Conv2d(3, first, 7, stride=2, padding=3), nn.BatchNorm2d(first), nn.ReLU(inplace=True)),
+        *(Residual(first, second), nn.MaxPool2d(2), Residual(second, third), Residual(third, channels)),
+    )
+
+
+class StackedHourglass(nn.Module):
+    """Stem and `stacks` hourglasses with one residual per location; one list entry of heatmaps per stack.
+
+    forward: images (B, 3, H, W), H and W multiples of 64 (stride 4 and four halvings) -> list of (B, joints, H/4, W/4).
+    At 64 px the coarsest map is one pixel, so training batches need two images or more for their normalisation.
+    Initialisation is PyTorch's default: for convolutions the same uniform +-1/sqrt(fan-in) as Torch's, for the scales
+    of batch normalisation 1 where Torch drew from [0, 1].
+    Raises InputError for impossible settings and for images of another size.
+    """
+
+    output = "heatmap"
+
+    def __init__(self, joints: int, stacks: int, channels: int = 256, stem: str = "newell"):
+        super().__init__()
+        for key, value, unit in (("joints", joints, 1), ("stacks", stacks, 1), ("channels", channels, 4)):
+            if not isinstance(value, int) or value < unit or value % unit:
+                raise InputError(f"model hourglass: {key} is {value!r}, expected a positive multiple of {unit}")
+        self.stem = build_stem(stem, channels)
+        self.stacks = nn.ModuleList(Stack(channels, joints) for _ in range(stacks))
+        self.merges = nn.ModuleList(Merge(channels, joints) for _ in range(stacks - 1))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        height, width = images.shape[-2:]
+        unit = STRIDE * 2**DEPTH
+        if height % unit or width % unit:
+            raise InputError(f"hourglass: input is {height}x{width} px, expected multiples of {unit}; change its size")
+        x = self.stem(images)
+        features, heatmaps = self.stacks[0](x)
+        outputs = [heatmaps]
+        for merge, stack in zip(self.merges, self.stacks[1:], strict=True):
+            x = merge(x, features, heatmaps)
+            features, heatmaps = stack(x)
+            outputs.append(heatmaps)
+        return outputs

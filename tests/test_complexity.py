@@ -1,0 +1,116 @@
+"""Counting reproduces the printed columns of the papers, and a count by hand."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lib.metrics.complexity import count, fpd_gflops
+from lib.models import build_model
+from lib.params.sections import Complexity, Network
+from stages import complexity
+
+
+def hourglass(stacks: int, channels: int, stem: str = "newell", joints: int = 16) -> nn.Module:
+    with torch.device("meta"):
+        return build_model(
+            {"name": "hourglass", "joints": joints, "stacks": stacks, "channels": channels, "stem": stem}
+        )
+
+
+@pytest.mark.parametrize(
+    "stacks, channels, joints, params_m, gflops, printed",
+    [
+        (8, 256, 16, 25.434, 55.05, 55),
+        (4, 256, 16, 12.858, 29.50, 30),
+        (2, 256, 16, 6.570, 16.73, 17),
+        (1, 256, 16, 3.426, 10.34, 10),
+        (4, 128, 16, 3.332, 9.40, 9),
+        (4, 64, 16, 0.950, 4.45, 4.5),
+        (4, 32, 16, 0.340, 3.14, 3.1),
+        (4, 128, 14, 3.330, 9.38, 9),  # Table 3, LSP
+    ],
+)
+def test_fpd_columns(stacks, channels, joints, params_m, gflops, printed):
+    counts = count(hourglass(stacks, channels, joints=joints), (256, 256))
+    assert round(counts["params"] / 1e6, 3) == params_m
+    assert round(fpd_gflops(counts), 2) == gflops
+    assert round(fpd_gflops(counts), 1 if isinstance(printed, float) else None) == printed
+
+
+@pytest.mark.parametrize(
+    "stacks, params_m, gi_macs",
+    [(1, 3.587, 5.406), (2, 6.731, 8.372), (4, 13.019, 14.303), (6, 19.307, 20.234), (8, 25.595, 26.165)],
+)
+def test_okdhp_plain_hourglasses(stacks, params_m, gi_macs):
+    counts = count(hourglass(stacks, 256, "pytorch-pose"), (256, 256))
+    assert round(counts["params"] / 1e6, 3) == params_m
+    assert round(counts["macs"] / 2**30, 3) == gi_macs
+
+
+def test_hand_count():
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=2, padding=1, groups=3),  # 8x12 -> 4x6
+        nn.BatchNorm2d(6),
+        nn.ConvTranspose2d(6, 4, 4, stride=2, padding=1, groups=2, bias=False),  # 4x6 -> 8x12
+        nn.ReLU(),
+        nn.Flatten(2),
+        nn.Linear(96, 5),  # one per channel
+    )
+    counts = count(model, (8, 12))
+    assert counts["params"] == (6 * 1 * 9 + 6) + (6 + 6) + 6 * 2 * 16 + (96 * 5 + 5)
+    assert counts["macs"] == 4 * 6 * 6 * 9 + 4 * 6 * 6 * 2 * 16 + 4 * 96 * 5
+    assert counts["bias_adds"] == 4 * 6 * 6 + 4 * 5
+
+
+def test_agrees_with_the_operator_level_counter():
+    model = build_model({"name": "hourglass", "joints": 5, "stacks": 2, "channels": 8}).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 3, 64, 128))
+    assert 2 * count(model, (64, 128))["macs"] == counter.get_total_flops()
+
+
+def test_layer_used_twice_counts_twice_and_is_stored_once():
+    layer = nn.Conv2d(3, 3, 1, bias=False)
+    once, twice = count(nn.Sequential(layer), (4, 4)), count(nn.Sequential(layer, layer), (4, 4))
+    assert twice == {"params": once["params"], "macs": 2 * once["macs"], "bias_adds": 0}
+
+
+def test_cost_grows_with_the_area_and_parameters_do_not():
+    small, large = (count(hourglass(1, 8), size) for size in ((64, 64), (128, 192)))
+    assert large == {"params": small["params"], "macs": 6 * small["macs"], "bias_adds": 6 * small["bias_adds"]}
+
+
+def test_model_is_left_as_it_is():
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)).requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert count(model, (4, 4))["params"] == 8 + 4  # frozen parameters are parameters
+    assert model.training and not any(layer._forward_hooks for layer in model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_stage_writes_numbers_for_every_network(tmp_path, monkeypatch):
+    networks = {
+        name: Network(name="hourglass", stacks=stacks, channels=8, stem="pytorch-pose", joints=3)
+        for name, stacks in (("small", 1), ("large", 3))
+    }
+    settings = Complexity(input=(64, 64), batch_sizes=(1, 2), repeats=2, reference="large", networks=networks)
+    monkeypatch.setattr(complexity, "load_params", lambda: SimpleNamespace(complexity=settings))
+    monkeypatch.setattr(complexity, "PERIOD", 0.02)
+    monkeypatch.chdir(tmp_path)
+    complexity.main()
+
+    metrics = json.loads((tmp_path / complexity.METRICS).read_text())
+    assert list(metrics) == ["small", "large"]
+    for row in metrics.values():
+        assert all(isinstance(value, float) and math.isfinite(value) and value > 0 for value in row.values())
+        for size in (1, 2):
+            assert row[f"throughput_b{size}"] == pytest.approx(1e3 * size / row[f"latency_ms_b{size}"], rel=0.01)
+            ratio = row[f"throughput_b{size}"] / metrics["large"][f"throughput_b{size}"]
+            assert row[f"speedup_b{size}"] == pytest.approx(ratio, rel=0.01)
+    assert metrics["small"]["speedup_b1"] > metrics["large"]["speedup_b1"] == 1
+    assert {"hardware", "threads", "torch"} <= set(json.loads((tmp_path / complexity.ENVIRONMENT).read_text()))
