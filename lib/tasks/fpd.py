@@ -1,0 +1,86 @@
+"""Fast Pose Distillation: a small network learns a big fixed one's confidence maps (Zhang, Zhu, Ye; CVPR 2019)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lib.codecs.heatmap import HeatmapCodec
+from lib.data.batches import Batch
+from lib.tasks.supervised import Supervised, mse
+
+EPSILON = (
+    1e-6  # added to every pixel before l1 normalisation: an empty map becomes uniform, log and quotient stay finite
+)
+
+
+def cross_entropy(maps: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy -sum t log s of l1-normalised confidence maps, averaged over joints and batch (FPD Table 7).
+
+    maps (student), target (teacher): (B, K, H, W). The paper does not say how negative outputs are normalised: here
+    they count as 0 on both sides.
+    """
+
+    def normalised(x: Tensor) -> Tensor:
+        x = x.float().flatten(2).clamp(min=0) + EPSILON
+        return x / x.sum(2, keepdim=True)
+
+    return -(normalised(target) * normalised(maps).log()).sum(2).mean()
+
+
+def released_mse(maps: Tensor, target: Tensor, visible: Tensor) -> Tensor:
+    """Half the squared error averaged over batch, pixels and joints, invisible joints as 0, as in the authors' code.
+
+    maps, target: (B, K, H, W); visible: (B, K) bool.
+    """
+    return 0.5 * mse(maps, target, visible) / maps[0, 0].numel()
+
+
+class FastPoseDistillation(Supervised):
+    """alpha * L_pd + (1 - alpha) * L_mse (FPD Eq. 5) on every stack of the student, summed over the stacks.
+
+    L_pd compares with the last stack of the teacher (Eq. 4) over all joints: the teacher also stands in for missing
+    labels (Fig. 3, row C). `loss` selects its form, Eq. 4 or Table 7's cross-entropy. With variant "released" both mean
+    squared errors follow the authors' public code, which masks unlabelled joints in both. The teacher sees the view
+    "teacher" where the batch has one, else the student's.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        codec: HeatmapCodec,
+        flip_pairs: Sequence[tuple[int, int]],
+        teacher: nn.Module,
+        alpha: float,
+        loss: str = "mse",
+        variant: str = "paper",
+    ):
+        super().__init__(student, codec, flip_pairs)
+        self._frozen = (teacher.eval().requires_grad_(False),)  # a tuple, or nn.Module would make it a submodule
+        self.alpha = alpha
+        self.loss = loss
+        self.variant = variant
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The fixed network; it stays on the device and in the mode it came with."""
+        return self._frozen[0]
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        target = self.codec.encode(batch.keypoints)
+        with torch.no_grad():
+            mimicked = self.teacher(batch.images.get("teacher", batch.images["student"]))[-1].float()
+        outputs = self.student(batch.images["student"])
+        supervised = sum(self.error(maps, target, batch.visible) for maps in outputs)
+        distilled = sum(self.mimicry(maps, mimicked, batch.visible) for maps in outputs)
+        return {"mse": (1 - self.alpha) * supervised, "distillation": self.alpha * distilled}
+
+    def error(self, maps: Tensor, target: Tensor, visible: Tensor) -> Tensor:
+        """Distance of one stack's maps to the labels'."""
+        return (released_mse if self.variant == "released" else mse)(maps, target, visible)
+
+    def mimicry(self, maps: Tensor, target: Tensor, visible: Tensor) -> Tensor:
+        """Distance of one stack's maps to the teacher's."""
+        if self.loss == "cross_entropy":
+            return cross_entropy(maps, target)
+        return released_mse(maps, target, visible) if self.variant == "released" else mse(maps, target)

@@ -1,0 +1,51 @@
+"""Heatmap regression from labels alone."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lib.codecs.heatmap import HeatmapCodec
+from lib.data.batches import Batch
+from lib.tasks import Task
+
+
+def mse(maps: Tensor, target: Tensor, visible: Tensor | None = None) -> Tensor:
+    """Squared error of confidence maps: summed over pixels, averaged over joints and batch (FPD Eq. 3).
+
+    maps: (B, K, H, W); target: the same, float32; visible: (B, K) bool. A joint that is not visible has no label and
+    contributes nothing, but the divisor stays B * K: the loss of a batch is the exact mean of those of its equal parts,
+    on any number of processes.
+    """
+    errors = (maps - target).square().sum((2, 3))
+    return (errors if visible is None else errors * visible).mean()
+
+
+class Supervised(Task):
+    """FPD Eq. 3 on every stack of an hourglass, summed over the stacks."""
+
+    def __init__(self, student: nn.Module, codec: HeatmapCodec, flip_pairs: Sequence[tuple[int, int]]):
+        super().__init__()
+        self.student = student
+        self.codec = codec
+        self.flip_pairs = flip_pairs
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        target = self.codec.encode(batch.keypoints)
+        return {"mse": sum(mse(maps, target, batch.visible) for maps in self.student(batch.images["student"]))}
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor]:
+        maps = self.student(images)[-1]
+        if flip_test:
+            mirrored = self.student(images.flip(3))[-1].flip(3)
+            maps = (maps + mirrored[:, swapped(maps.shape[1], self.flip_pairs)]) / 2
+        return self.codec.decode(maps)
+
+
+def swapped(joints: int, flip_pairs: Sequence[tuple[int, int]]) -> list[int]:
+    """Joint indices after a mirror has exchanged left and right."""
+    order = list(range(joints))
+    for left, right in flip_pairs:
+        order[left], order[right] = right, left
+    return order

@@ -1,0 +1,1 @@
+"""Training: the loop, its checkpoints, several processes, and predictions."""

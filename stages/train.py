@@ -1,0 +1,120 @@
+"""Train one run: `python -m stages.train fpd.lsp_student`; under torchrun, on as many processes as it starts."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lib.data.batches import Augmentation, Batches
+from lib.data.crops import Crops, open_crops
+from lib.environment import describe
+from lib.errors import InputError
+from lib.files import atomic, remove
+from lib.metrics import score
+from lib.models import build_model
+from lib.params import TrainSpec, load_params
+from lib.tasks import build_task
+from lib.training.checkpoint import fingerprint, load_weights, save_weights
+from lib.training.distributed import Process, connect
+from lib.training.loop import fit, make_deterministic
+from lib.training.predict import predict
+from stages import run
+
+SCRATCH = Path(".cache/training")
+MODELS = Path("models")
+VAL_BATCH = 32
+
+
+def main(argument: str = "") -> None:
+    """Train `<paper>.<run>` of params.yaml once per seed and write models/<paper>/<run>/."""
+    paper, _, name = argument.partition(".")
+    if not name:
+        raise InputError(
+            f"python -m stages.train {argument}: which run? expected <paper>.<run>, such as fpd.lsp_student"
+        )
+    params = load_params()
+    train(params.train_spec(paper, name), params.seeds)
+
+
+def train(spec: TrainSpec, seeds: tuple[int, ...]) -> None:
+    """Train `spec` once per seed; finished seeds wait in the scratch folder until all are."""
+    annotations = json.loads((Path("data/annotations") / spec.dataset / "val.json").read_text())
+    scratch = SCRATCH / f"{spec.paper}.{spec.run}"
+    with connect() as process:
+        finished = {seed: train_seed(spec, seed, scratch, process, annotations) for seed in seeds}
+        if process.rank > 0:
+            return
+        seconds = {f"seed{seed}": json.loads((path / "seconds.json").read_text()) for seed, path in finished.items()}
+        environment = {**describe(), "dataset_source": annotations["info"]["source"], "seconds": seconds}
+        with atomic(MODELS / spec.paper / spec.run) as folder:
+            for seed, path in finished.items():
+                shutil.copytree(path, folder / f"seed{seed}", ignore=shutil.ignore_patterns("seconds.json"))
+            (folder / "spec.json").write_text(spec.model_dump_json(indent=2) + "\n")
+            (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+        remove(scratch)  # and with it what earlier settings of this run left behind
+
+
+def train_seed(spec: TrainSpec, seed: int, scratch: Path, process: Process, annotations: dict) -> Path:
+    """Train one seed or continue where it was interrupted; return the folder of the finished one."""
+    make_deterministic(seed, process.device)
+    crops = {split: open_crops(Path("data/crops") / spec.dataset, split) for split in ("train", "val")}
+    model = {**spec.model.model_dump(), "joints": len(crops["train"].joints)}
+    weights = {role: weights_path(spec, role, seed) for role in ("init", "teacher") if getattr(spec, role)}
+    student = load_weights(weights["init"], model) if spec.init else build_model(model)
+    teacher = load_weights(weights["teacher"]).to(process.device) if spec.teacher else None
+    task = build_task(spec, student, crops["train"].flip_pairs, teacher)
+
+    settings = {"spec": spec.model_dump(mode="json"), "seed": seed, "processes": process.world}
+    settings |= {"threads": torch.get_num_threads(), "device": process.device.type, "torch": torch.__version__}
+    packed = sorted(path for path in (Path("data/crops") / spec.dataset).rglob("*") if path.is_file())
+    folder = scratch / fingerprint(settings, [*packed, *weights.values()])
+    finished = folder / "finished"
+    if finished.exists():
+        return finished
+
+    train_batches, val_batches = batches(spec, crops, seed, process)
+
+    def validate() -> dict[str, float]:
+        return score(annotations, predict(task, val_batches, flip_test=False))
+
+    label = f"{spec.paper}.{spec.run} seed {seed}"
+    history, seconds = fit(task, train_batches, spec, folder / "state.pt", process, validate, label)
+    if process.rank == 0:
+        with atomic(finished) as part:
+            part.mkdir()
+            save_weights(part / "weights.safetensors", task.student, model)
+            np.savez(part / "predictions.npz", **predict(task, val_batches, spec.decoding.flip_test))
+            write_history(part / "history.csv", history)
+            (part / "seconds.json").write_text(f"{seconds:.1f}")
+    return finished
+
+
+def weights_path(spec: TrainSpec, role: str, seed: int) -> Path:
+    """The weights, of the same seed, of the run that serves this one as "teacher" or "init"."""
+    return MODELS / spec.paper / getattr(spec, role) / f"seed{seed}" / "weights.safetensors"
+
+
+def batches(spec: TrainSpec, crops: dict[str, Crops], seed: int, process: Process) -> tuple[Batches, Batches]:
+    """Batches for training, this process's share, and for validation."""
+    sizes, device = {"student": spec.input}, process.device
+    common = {"seed": seed, "device": device}
+    share = {"rank": process.rank, "world": process.world, "samples": spec.train_samples}
+    augmentation = Augmentation(**spec.augmentation.model_dump())
+    training = Batches(crops["train"], sizes, spec.batch_size, augmentation=augmentation, **share, **common)
+    return training, Batches(crops["val"], sizes, VAL_BATCH, augmentation=None, samples=spec.val_samples, **common)
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """One row per epoch; columns that an epoch lacks stay blank."""
+    columns = dict.fromkeys(name for row in history for name in row)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,138 @@
+"""Two processes give the result of one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from lib.codecs.heatmap import HeatmapCodec
+from lib.data.batches import Batch
+from lib.models import build_model
+from lib.tasks.fpd import FastPoseDistillation
+from lib.training.distributed import Process, SynchronizedBatchNorm2d, connect, synchronize
+from stages.train import train
+from tests import toy
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def steps(process: Process) -> dict[str, torch.Tensor]:
+    """Three steps of plain SGD in float64 on this process's share of a batch of four; the state and the losses."""
+    torch.manual_seed(0)
+    model = {"name": "hourglass", "joints": 14, "stacks": 2, "channels": 8, "stem": "pytorch-pose"}
+    student, teacher = build_model(model).double(), build_model({**model, "stacks": 1}).double()
+    task = FastPoseDistillation(student, HeatmapCodec((64, 64), sigma=1.0), toy.FLIP_PAIRS, teacher, 0.5)
+    model = task
+    if process.world > 1:
+        synchronize(task)
+        model = nn.parallel.DistributedDataParallel(task)
+    optimizer = torch.optim.SGD(task.parameters(), lr=1e-5)
+    share = slice(4 // process.world * process.rank, 4 // process.world * (process.rank + 1))
+    for _ in range(3):
+        images = torch.randn(4, 3, 64, 64, dtype=torch.float64)
+        keypoints, visible = 63 * torch.rand(4, 14, 2), torch.rand(4, 14) < 0.6
+        losses = model(Batch({"student": images[share]}, keypoints[share], visible[share], np.arange(4)[share]))
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    gradients = {f"gradient of {name}": parameter.grad for name, parameter in task.named_parameters()}
+    return {**task.state_dict(), **gradients}
+
+
+def launch(*arguments: str) -> subprocess.CompletedProcess:
+    """Run this module on two processes of one thread each."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command += ["-m", "tests.test_distributed", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_two_processes_give_the_weights_of_one(tmp_path, monkeypatch):
+    toy.write_dataset(tmp_path, train=8, val=3)
+    done = launch(str(tmp_path))
+    assert done.returncode == 0, done.stderr
+
+    # In float64 the two differ by rounding only: weights, running statistics and last gradients.
+    for name, value in steps(Process()).items():
+        torch.testing.assert_close(torch.load(tmp_path / "two.pt")[name], value, rtol=1e-7, atol=1e-9, msg=name)
+
+    # The stage in float32. Adam divides by the gradient's size, so rounding moves a weight without gradient by a whole
+    # step: the losses, means over both processes, are compared, after 1, 2, 3 and 4 epochs of two steps.
+    two = (tmp_path / "models/fpd/student").rename(tmp_path / "two")
+    monkeypatch.chdir(tmp_path)
+    train(toy.spec(epochs=4), (0,))
+    torch.use_deterministic_algorithms(False)
+    one = tmp_path / "models/fpd/student"
+    assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
+    losses = [np.genfromtxt(path / "seed0/history.csv", delimiter=",", names=True)["mse"] for path in (one, two)]
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+    assert json.loads((two / "environment.json").read_text())["processes"] == 2
+
+
+def test_a_batch_that_two_processes_cannot_share_is_refused_with_one_line(tmp_path):
+    toy.write_dataset(tmp_path, train=8, val=3)
+    done = launch(str(tmp_path), "3")
+    assert done.returncode != 0
+    assert "error: batch size 3" in done.stderr
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A group of one process."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_synchronized_batch_norm_is_batch_norm(alone, dtype):
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(3, momentum=0.3).to(torch.float64 if dtype == torch.float64 else torch.float32)
+    nn.init.uniform_(norm.weight)
+    nn.init.uniform_(norm.bias)
+    holder = nn.Sequential(nn.Sequential(nn.BatchNorm2d(3, momentum=0.3).to(norm.weight)))
+    holder[0][0].load_state_dict(norm.state_dict())
+    synchronize(holder)
+    ours = holder[0][0]
+    assert type(ours) is SynchronizedBatchNorm2d
+    x = (100 + torch.randn(4, 3, 5, 6, dtype=torch.float64)).to(dtype)  # a mean far above the deviation
+    close = {"rtol": 2e-2, "atol": 0.05} if dtype == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-4}
+    inputs, outputs = [], []
+    for module in (norm, ours):
+        inputs.append(x.clone().requires_grad_())
+        outputs.append(module(inputs[-1]))
+        (outputs[-1] ** 3).sum().backward()
+    torch.testing.assert_close(outputs[1], outputs[0], **close)
+    if dtype != torch.bfloat16:  # the cancelling sums of this gradient have no digits left in bfloat16
+        torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(ours.weight.grad, norm.weight.grad, **close)
+        torch.testing.assert_close(ours.bias.grad, norm.bias.grad, **close)
+    torch.testing.assert_close(dict(ours.named_buffers()), dict(norm.named_buffers()), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours.eval()(x), norm.eval()(x))
+
+
+def main() -> None:
+    """What each process of `launch` does: SGD steps and a training, or a training with the batch size that is asked."""
+    from stages import run
+
+    folder = Path(sys.argv[1])
+    if len(sys.argv) == 2:
+        with connect() as process:
+            state = steps(process)
+            if process.rank == 0:
+                torch.save(state, folder / "two.pt")
+        run(lambda *_: toy.train(folder, epochs=4))
+    else:
+        run(lambda *_: toy.train(folder, batch_size=int(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    main()

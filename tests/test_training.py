@@ -1,0 +1,215 @@
+"""The loop, its results and its refusals."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from lib import environment
+from lib.data.batches import Augmentation, Batches
+from lib.data.crops import open_crops
+from lib.errors import InputError
+from lib.models import build_model
+from lib.params import Optimizer
+from lib.tasks import build_task
+from lib.training import loop
+from lib.training.checkpoint import load_weights
+from lib.training.predict import predict
+from stages.train import train
+from tests import toy
+
+RUN = Path("models/fpd/student/seed0")
+STILL = {"flip": False, "scale": (1.0, 1.0), "rotation": 0.0}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    toy.write_dataset(tmp_path, train=8, val=3)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    torch.use_deterministic_algorithms(False)
+
+
+def pieces(spec, device="cpu"):
+    """Task and training batches of a spec, from seed 0."""
+    crops = open_crops(Path("data/crops/lsp"), "train")
+    loop.make_deterministic(0, torch.device(device))
+    task = build_task(spec, build_model({**spec.model.model_dump(), "joints": 14}), crops.flip_pairs)
+    augmentation = Augmentation(**spec.augmentation.model_dump())
+    return task, Batches(crops, {"student": spec.input}, spec.batch_size, augmentation=augmentation, seed=0)
+
+
+def rows() -> list[dict[str, str]]:
+    with (RUN / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_network_learns_eight_images_by_heart(folder):
+    model = {"name": "hourglass", "stacks": 1, "channels": 16, "stem": "pytorch-pose"}
+    optimizer = {"name": "adam", "lr": 5e-3, "weight_decay": 0.0, "milestones": (50,), "gamma": 0.2}
+    spec = toy.spec(model=model, optimizer=optimizer, augmentation=STILL, epochs=60, batch_size=8)
+    task, batches = pieces(spec)
+    history, _ = loop.fit(task, batches, spec, folder / "state.pt")
+    assert history[-1]["mse"] < 0.2 * history[0]["mse"]
+    crops = batches.crops
+    found = predict(task, Batches(crops, {"student": spec.input}, 8, augmentation=None, seed=0), flip_test=False)
+    truth = np.einsum("nij,nkj->nki", crops.to_image[:, :, :2], crops.keypoints) + crops.to_image[:, None, :, 2]
+    distance = np.linalg.norm(found["keypoints"] - truth, axis=2)[crops.visible]
+    assert np.median(distance) < 3 and (distance < 6).mean() > 0.8  # the discs' radius is 4 px
+
+
+def test_outputs_of_a_run(folder):
+    spec = toy.spec(epochs=4, validations=2)
+    train(spec, (0, 3))
+    assert sorted(str(path.relative_to("models")) for path in Path("models").rglob("*") if path.is_file()) == sorted(
+        ["fpd/student/spec.json", "fpd/student/environment.json"]
+        + [
+            f"fpd/student/seed{seed}/{name}"
+            for seed in (0, 3)
+            for name in ("history.csv", "predictions.npz", "weights.safetensors")
+        ]
+    )
+    history = rows()
+    assert list(history[0])[:5] == ["epoch", "lr", "mse", "loss", "images_per_second"]
+    assert [row["epoch"] for row in history] == ["1", "2", "3", "4"]
+    assert [row["val_mean"] != "" for row in history] == [False, True, False, True]
+    with np.load(RUN / "predictions.npz") as found:
+        assert found["ids"].tolist() == [1, 2, 3]
+        assert found["keypoints"].shape == (3, 14, 2) and found["keypoints"].dtype == np.float32
+        assert found["scores"].shape == (3, 14) and found["scores"].dtype == np.float32
+        # original image px: nothing is outside the 64 px of the image, whose crop is 64 px within a margin
+        assert found["keypoints"].min() >= -1 and found["keypoints"].max() <= 64
+    stored = json.loads(Path("models/fpd/student/environment.json").read_text())
+    assert stored["dataset_source"] == "synthetic" and set(stored["seconds"]) == {"seed0", "seed3"}
+    assert json.loads(Path("models/fpd/student/spec.json").read_text()) == spec.model_dump(mode="json")
+
+
+def test_saved_weights_rebuild_the_network_and_its_predictions(folder):
+    spec = toy.spec(epochs=1, decoding={"flip_test": False, "quarter_offset": True})
+    train(spec, (0,))
+    with safe_open(RUN / "weights.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["model"]) == {**spec.model.model_dump(), "joints": 14}
+    crops = open_crops(Path("data/crops/lsp"), "val")
+    task = build_task(spec, load_weights(RUN / "weights.safetensors"), crops.flip_pairs)
+    found = predict(task, Batches(crops, {"student": spec.input}, 2, augmentation=None, seed=0), flip_test=False)
+    with np.load(RUN / "predictions.npz") as stored:
+        np.testing.assert_allclose(found["scores"], stored["scores"], rtol=1e-4, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(folder):
+    weights = []
+    for seed in (0, 0, 1):
+        train(toy.spec(epochs=2), (seed,))
+        weights.append((RUN.with_name(f"seed{seed}") / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_a_distilled_run_saves_the_student_only(folder):
+    teacher = {"name": "hourglass", "stacks": 2, "channels": 8, "stem": "pytorch-pose"}
+    train(toy.spec(run="teacher", model=teacher, epochs=1), (0,))
+    before = Path("models/fpd/teacher/seed0/weights.safetensors").read_bytes()
+    distillation = {"alpha": 0.5, "loss": "mse", "variant": "paper"}
+    spec = toy.spec(method="fpd", teacher="teacher", distillation=distillation, epochs=1)
+    train(spec, (0,))
+    assert Path("models/fpd/teacher/seed0/weights.safetensors").read_bytes() == before
+    student = build_model({**spec.model.model_dump(), "joints": 14})
+    with safe_open(RUN / "weights.safetensors", "pt") as file:
+        assert set(file.keys()) == set(student.state_dict())
+    row = rows()[0]
+    assert float(row["loss"]) == pytest.approx(float(row["mse"]) + float(row["distillation"]), rel=1e-5)
+
+
+def test_a_run_starts_from_the_weights_of_another(folder):
+    train(toy.spec(run="base", epochs=1), (0,))
+    tiny = {"name": "adam", "lr": 1e-12, "weight_decay": 0.0, "milestones": (), "gamma": 0.1}
+    train(toy.spec(init="base", optimizer=tiny, epochs=1), (0,))
+    base, student = (load_weights(Path(f"models/fpd/{run}/seed0/weights.safetensors")) for run in ("base", "student"))
+    for (name, start), end in zip(base.named_parameters(), student.parameters(), strict=True):
+        torch.testing.assert_close(end, start, rtol=0, atol=1e-9, msg=name)
+
+
+def test_weights_of_another_network_or_none_are_refused(folder):
+    with pytest.raises(InputError, match=r"models/fpd/base/seed0/weights\.safetensors not found"):
+        train(toy.spec(init="base"), (0,))
+    train(toy.spec(run="base", epochs=1), (0,))
+    bigger = {"name": "hourglass", "stacks": 2, "channels": 8, "stem": "pytorch-pose"}
+    with pytest.raises(InputError, match=r"holds \{.*'stacks': 1.*this run needs \{.*'stacks': 2"):
+        train(toy.spec(init="base", model=bigger), (0,))
+    Path("models/fpd/base/seed0/weights.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="is not a weights file"):
+        train(toy.spec(init="base"), (0,))
+    assert not RUN.exists()
+
+
+def test_a_loss_that_is_not_finite_stops_with_what_led_to_it(folder):
+    spec = toy.spec(epochs=2, batch_size=2)
+    task, batches = pieces(spec)
+    bad = 5
+    keypoints = batches.crops.keypoints
+    keypoints[bad] = np.inf
+    with pytest.raises(InputError) as stop:
+        loop.fit(task, batches, spec, folder / "state.pt")
+    order = [batch.rows.tolist() for batch in batches.epoch(1)]
+    number = next(index for index, found in enumerate(order) if bad in found)
+    message = str(stop.value)
+    assert f"epoch 1, batch {number + 1} of 4, learning rate 0.001: mse nan; rows {order[number]}" in message
+    assert "gradient norm" in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("milestones", "expected"),
+    [((), [1, 1, 1, 1, 1]), ((2, 4), [1, 1, 0.1, 0.1, 0.01]), ((2, 2), [1, 1, 0.01, 0.01, 0.01])],
+)
+def test_the_learning_rate_falls_after_each_milestone(milestones, expected):
+    settings = Optimizer(name="adam", lr=1.0, weight_decay=0.0, milestones=milestones, gamma=0.1)
+    assert [loop.learning_rate(settings, epoch) for epoch in range(1, 6)] == pytest.approx(expected)
+
+
+def test_rmsprop_is_torch7s():
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+    settings = Optimizer(name="rmsprop", lr=0.1, weight_decay=0.0, milestones=(), gamma=0.1)
+    optimizer = loop.build_optimizer([weight], settings)
+    value, mean_square = 2.0, 0.0
+    for gradient in (3.0, -1.0, 0.5):
+        weight.grad = torch.tensor([gradient])
+        optimizer.step()
+        mean_square = 0.99 * mean_square + 0.01 * gradient**2
+        value -= 0.1 * gradient / (math.sqrt(mean_square) + 1e-8)
+        assert weight.item() == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "adam"])
+def test_bfloat16_trains_too(folder, name):
+    optimizer = {"name": name, "lr": 1e-3, "weight_decay": 0.0, "milestones": (), "gamma": 0.1}
+    train(toy.spec(optimizer=optimizer, precision="bfloat16", epochs=3), (0,))
+    assert float(rows()[-1]["mse"]) < float(rows()[0]["mse"])
+
+
+def test_the_environment_is_plain_and_known_outside_a_checkout(tmp_path):
+    assert environment.revision(tmp_path) == "unknown"
+    described = environment.describe()
+    assert json.loads(json.dumps(described)) == described
+    assert described["torch"] == torch.__version__ and described["threads"] == torch.get_num_threads()
+
+
+def test_a_changed_source_makes_the_revision_dirty_and_a_result_does_not(tmp_path):
+    def git(*arguments):
+        identity = ("-c", "user.name=t", "-c", "user.email=t@t")
+        assert environment.git(tmp_path, *identity, *arguments) is not None
+
+    git("init")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/a.py").write_text("a = 1\n")
+    git("add", "-A")
+    git("commit", "-m", "first")
+    clean = environment.revision(tmp_path)
+    assert len(clean) == 40
+    (tmp_path / "result.json").write_text("{}")
+    assert environment.revision(tmp_path) == clean
+    (tmp_path / "lib/a.py").write_text("a = 2\n")
+    assert environment.revision(tmp_path) == f"{clean}-dirty"
