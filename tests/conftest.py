@@ -1,8 +1,12 @@
 """Fixtures of the whole suite."""
 
+import os
 from pathlib import Path
 
-import pytest
+# Two pytest workers on two cores: threads of their own would only wait for each other. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,15 @@ from lib.data.batches import Batch
 from lib.models import build_model
 from lib.tasks.fpd import FastPoseDistillation
 from lib.training.distributed import Process, SynchronizedBatchNorm2d, connect, synchronize
+from stages import run
 from stages.train import train
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[1]
+SLOW = {
+    "epochs": 3,
+    "optimizer": {"name": "adam", "lr": 1e-6, "weight_decay": 0.0, "milestones": (), "gamma": 0.1},
+}
 
 
 def steps(process: Process) -> dict[str, torch.Tensor]:
@@ -56,29 +61,33 @@ def launch(*arguments: str) -> subprocess.CompletedProcess:
 
 def test_two_processes_give_the_weights_of_one(tmp_path, monkeypatch):
     toy.write_dataset(tmp_path, train=8, val=3)
-    done = launch(str(tmp_path))
-    assert done.returncode == 0, done.stderr
+    for part in ("steps", "train"):
+        done = launch(part, str(tmp_path))
+        assert done.returncode == 0, done.stderr
 
     # In float64 the two differ by rounding only: weights, running statistics and last gradients.
+    two = torch.load(tmp_path / "two.pt")
     for name, value in steps(Process()).items():
-        torch.testing.assert_close(torch.load(tmp_path / "two.pt")[name], value, rtol=1e-7, atol=1e-9, msg=name)
+        torch.testing.assert_close(
+            two[name], value, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
-    # The stage in float32. Adam divides by the gradient's size, so rounding moves a weight without gradient by a whole
-    # step: the losses, means over both processes, are compared, after 1, 2, 3 and 4 epochs of two steps.
+    # The stage in float32. Adam's first steps have the size of the learning rate however small a gradient is, so that
+    # rounding grows fast; with a tiny rate the losses, means over both processes, stay comparable.
     two = (tmp_path / "models/fpd/student").rename(tmp_path / "two")
     monkeypatch.chdir(tmp_path)
-    train(toy.spec(epochs=4), (0,))
+    train(toy.spec(**SLOW), (0,))
     torch.use_deterministic_algorithms(False)
     one = tmp_path / "models/fpd/student"
     assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
     losses = [np.genfromtxt(path / "seed0/history.csv", delimiter=",", names=True)["mse"] for path in (one, two)]
-    np.testing.assert_allclose(*losses, rtol=1e-3)
+    np.testing.assert_allclose(*losses, rtol=1e-4)
     assert json.loads((two / "environment.json").read_text())["processes"] == 2
 
 
 def test_a_batch_that_two_processes_cannot_share_is_refused_with_one_line(tmp_path):
     toy.write_dataset(tmp_path, train=8, val=3)
-    done = launch(str(tmp_path), "3")
+    done = launch("refused", str(tmp_path))
     assert done.returncode != 0
     assert "error: batch size 3" in done.stderr
     assert not (tmp_path / "models").exists()
@@ -119,20 +128,16 @@ def test_synchronized_batch_norm_is_batch_norm(alone, dtype):
     torch.testing.assert_close(ours.eval()(x), norm.eval()(x))
 
 
-def main() -> None:
-    """What each process of `launch` does: SGD steps and a training, or a training with the batch size that is asked."""
-    from stages import run
-
-    folder = Path(sys.argv[1])
-    if len(sys.argv) == 2:
+def main(part: str, folder: Path) -> None:
+    """What each process of `launch` does."""
+    if part == "steps":
         with connect() as process:
             state = steps(process)
             if process.rank == 0:
                 torch.save(state, folder / "two.pt")
-        run(lambda *_: toy.train(folder, epochs=4))
     else:
-        run(lambda *_: toy.train(folder, batch_size=int(sys.argv[2])))
+        toy.train(folder, **(SLOW if part == "train" else {"batch_size": 3}))
 
 
 if __name__ == "__main__":
-    main()
+    run(lambda part, folder: main(part, Path(folder)))

@@ -50,17 +50,24 @@ def rows() -> list[dict[str, str]]:
 
 
 def test_a_network_learns_eight_images_by_heart(folder):
-    model = {"name": "hourglass", "stacks": 1, "channels": 16, "stem": "pytorch-pose"}
-    optimizer = {"name": "adam", "lr": 5e-3, "weight_decay": 0.0, "milestones": (50,), "gamma": 0.2}
-    spec = toy.spec(model=model, optimizer=optimizer, augmentation=STILL, epochs=60, batch_size=8)
+    model = {"name": "hourglass", "stacks": 1, "channels": 32, "stem": "pytorch-pose"}
+    optimizer = {"name": "adam", "lr": 5e-3, "weight_decay": 0.0, "milestones": (60,), "gamma": 0.2}
+    spec = toy.spec(
+        model=model,
+        optimizer=optimizer,
+        augmentation=STILL,
+        epochs=80,
+        batch_size=8,
+        heatmap={"sigma": 1.5, "scaling": "peak"},
+    )
     task, batches = pieces(spec)
     history, _ = loop.fit(task, batches, spec, folder / "state.pt")
-    assert history[-1]["mse"] < 0.2 * history[0]["mse"]
+    assert history[-1]["mse"] < 0.1 * history[0]["mse"]
     crops = batches.crops
     found = predict(task, Batches(crops, {"student": spec.input}, 8, augmentation=None, seed=0), flip_test=False)
     truth = np.einsum("nij,nkj->nki", crops.to_image[:, :, :2], crops.keypoints) + crops.to_image[:, None, :, 2]
     distance = np.linalg.norm(found["keypoints"] - truth, axis=2)[crops.visible]
-    assert np.median(distance) < 3 and (distance < 6).mean() > 0.8  # the discs' radius is 4 px
+    assert np.median(distance) < 4 and (distance < 6).mean() > 0.75  # the discs' radius is 4 px
 
 
 def test_outputs_of_a_run(folder):
@@ -146,6 +153,7 @@ def test_weights_of_another_network_or_none_are_refused(folder):
     assert not RUN.exists()
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
 def test_a_loss_that_is_not_finite_stops_with_what_led_to_it(folder):
     spec = toy.spec(epochs=2, batch_size=2)
     task, batches = pieces(spec)

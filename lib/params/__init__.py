@@ -24,6 +24,7 @@ from lib.params.sections import (
     PackSpec,
     PaperScale,
     Section,
+    Size,
     Training,
     TrainSpec,
 )
@@ -60,9 +61,13 @@ class Params(Section):
     def pack_spec(self, name: str) -> PackSpec:
         """The crops `name` at the profile's resolution; InputError where there are none of that name."""
         require("pack", name, self.packs)
-        pack, scale = self.packs[name], self.profiles[self.profile].packs
-        size = tuple(round(side * scale.resolution) for side in pack.input)
-        return PackSpec(dataset=pack.dataset, input=size, padding=pack.padding, margin=pack.margin)
+        pack = self.packs[name]
+        return PackSpec(dataset=pack.dataset, input=self.input_size(name), padding=pack.padding, margin=pack.margin)
+
+    def input_size(self, pack: str) -> Size:
+        """Height and width in px of a network that sees these crops, at the profile's resolution."""
+        scale = self.profiles[self.profile].packs
+        return tuple(round(side * scale.resolution) for side in self.packs[pack].input)
 
     def runs(self, paper: str) -> tuple[str, ...]:
         """Names of all runs of a paper, in the order of params.yaml; InputError for an unknown paper."""
@@ -74,7 +79,7 @@ class Params(Section):
         require(f"run of {paper}", run, self.runs(paper))
         dataset = next(group[run].dataset for group in self.fpd.groups.values() if run in group)
         scale = self.profiles[self.profile].fpd
-        return self.fpd.train_spec(run, self.pack_spec(dataset).input, scale, self.training)
+        return self.fpd.train_spec(run, self.input_size(dataset), scale, self.training)
 
 
 def load_params(path: Path | str = PARAMS) -> Params:
@@ -110,7 +115,7 @@ def check(params: Params, path: Path | str) -> None:
         raise InputError(f"{path}: seeds is {list(params.seeds)}; every seed once")
     for name, pack in params.packs.items():
         known(f"packs.{name}.dataset", pack.dataset, Data.model_fields)
-        for side, full in zip(params.pack_spec(name).input, pack.input, strict=True):
+        for side, full in zip(params.input_size(name), pack.input, strict=True):
             if side % 64:
                 where = f"packs.{name}.input times profiles.{params.profile}.packs.resolution"
                 raise InputError(f"{path}: {where} gives {full} -> {side} px; an hourglass takes multiples of 64")
