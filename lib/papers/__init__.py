@@ -1,0 +1,98 @@
+"""Papers: what each one prints, and which of our runs fills which row of its tables."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib.errors import InputError
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a printed table, or one of ours below it.
+
+    labels: texts of the label columns. printed: the numbers as printed, in the order of the accuracy and then the cost
+    columns; "-" where the paper prints a dash, empty where it prints nothing; no entries in a row of ours. run fills
+    the accuracy columns (reports/metrics/<paper>.json), network the cost columns (reports/metrics/complexity.json).
+    """
+
+    labels: tuple[str, ...]
+    printed: tuple[str, ...]
+    own: bool
+    run: str | None
+    network: str | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One printed table: metrics' names and their headings, rows in order; transposed: rows are printed as columns."""
+
+    number: int
+    title: str
+    note: str
+    labels: dict[str, str]
+    accuracy: dict[str, str]
+    cost: dict[str, str]
+    rows: tuple[Row, ...]
+    transposed: bool
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper as its report needs it; see lib/papers/*.yaml for the meaning of the parts."""
+
+    key: str
+    title: str
+    venue: str
+    dataset: str
+    counting: str
+    roles: dict[str, str]
+    scale: dict[str, str]
+    tables: tuple[Table, ...]
+    effects: tuple[dict[str, str], ...]
+    curves: tuple[str, ...]
+    decisions: tuple[dict[str, str], ...]
+    contradictions: tuple[str, ...]
+
+
+def paper_keys() -> tuple[str, ...]:
+    """Keys of all papers, sorted."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+def load_paper(key: str) -> Paper:
+    """Read lib/papers/<key>.yaml. Every scalar is text, so that a printed 93.0 stays 93.0.
+
+    Raises InputError for an unknown paper.
+    """
+    path = FOLDER / f"{key}.yaml"
+    if not path.is_file():
+        raise InputError(f"no paper {key!r}; known: {', '.join(paper_keys())}")
+    content = yaml.load(path.read_text(), Loader=yaml.BaseLoader)
+    lists = {name: tuple(content[name]) for name in ("effects", "curves", "decisions", "contradictions")}
+    return Paper(**content | lists | {"tables": tuple(load_table(table) for table in content["tables"])})
+
+
+def load_table(content: dict[str, Any]) -> Table:
+    """One table of a paper's YAML: `rows` as printed, then `ours`."""
+    labels = content["labels"]
+
+    def row(entry: dict[str, Any]) -> Row:
+        texts = tuple(entry[name] for name in labels)
+        own = entry.get("quoted") != "true"
+        return Row(texts, tuple(entry.get("printed", ())), own, entry.get("run"), entry.get("network"))
+
+    return Table(
+        number=int(content["number"]),
+        title=content["title"],
+        note=content.get("note", ""),
+        labels=labels,
+        accuracy=content.get("accuracy", {}),
+        cost=content.get("cost", {}),
+        rows=tuple(row(entry) for entry in [*content["rows"], *content.get("ours", [])]),
+        transposed=content.get("transposed") == "true",
+    )
