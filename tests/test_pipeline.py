@@ -1,0 +1,116 @@
+"""The whole pipeline at a tiny scale: every stage alone with what dvc.yaml says it needs."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.graph import ROOT, Stage, load_stages
+
+SCRATCH = (".cache", "__pycache__", "data/downloads", ".pytest_cache")
+
+
+def tiny(content: dict) -> dict:
+    """params.yaml with the mini profile shrunk to seconds."""
+    content["data"]["lsp"]["synthetic"] = {"lsp": 16, "lspet": 24, "seed": 0}
+    content["seeds"] = [0, 1]
+    content["training"]["validations"] = 1
+    content["complexity"] |= {"input": [64, 64], "batch_sizes": [1, 2]}
+    content["profiles"]["mini"]["fpd"] |= {"width": 0.03125, "epochs": 0.02, "train_samples": 32, "val_samples": 8}
+    return content
+
+
+def files(folder: Path) -> set[str]:
+    """All files below a folder but scratch, relative to it."""
+    paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {path for path in paths if not any(f"/{part}/" in f"/{path}" for part in SCRATCH)}
+
+
+def copy(paths, source: Path, target: Path) -> None:
+    for path in paths:
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        if (source / path).is_dir():
+            shutil.copytree(source / path, target / path, dirs_exist_ok=True)
+        elif (source / path).exists():
+            shutil.copy2(source / path, target / path)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory) -> tuple[Path, dict[str, dict]]:
+    """The tree after all stages, and per stage: the files it wrote and the parameters it read.
+
+    Each stage runs in a folder that holds its declared dependencies and params.yaml and nothing else.
+    """
+    world = tmp_path_factory.mktemp("world")
+    copy(["lib", "stages", "dvc.yaml", "params.yaml"], ROOT, world)
+    yaml = YAML()
+    yaml.dump(tiny(yaml.load(ROOT / "params.yaml")), world / "params.yaml")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    observed = {}
+    for stage in load_stages():
+        box = tmp_path_factory.mktemp("box")
+        copy([*stage.deps, "params.yaml"], world, box)
+        copy(["tests/__init__.py", "tests/record_params.py"], ROOT, box)
+        before = files(box)
+        argument = stage.command.split()[stage.command.split().index("-m") + 1 :]
+        command = [sys.executable, "-m", "tests.record_params", str(box / "read.json"), *argument]
+        done = subprocess.run(command, cwd=box, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{stage.name}\n{done.stdout}\n{done.stderr}"
+        written = files(box) - before - {"read.json"}
+        observed[stage.name] = {"written": written, "read": set(json.loads((box / "read.json").read_text()))}
+        copy(stage.outs, box, world)
+        shutil.rmtree(box)
+    return world, observed
+
+
+def below(path: str, parents) -> bool:
+    return any(path == parent or path.startswith(f"{parent}/") for parent in parents)
+
+
+@pytest.mark.parametrize("stage", load_stages(), ids=lambda stage: stage.name)
+def test_outs_are_the_files_written(pipeline, stage: Stage):
+    world, observed = pipeline
+    written = observed[stage.name]["written"]
+    assert [path for path in written if not below(path, stage.outs)] == []
+    assert [out for out in stage.outs if not (world / out).exists()] == []
+
+
+@pytest.mark.parametrize("stage", load_stages(), ids=lambda stage: stage.name)
+def test_params_are_the_keys_read(pipeline, stage: Stage):
+    """Every key read is declared, and every key declared is read, at least in part."""
+    read = pipeline[1][stage.name]["read"]
+    if stage.module == "stages.train":  # finding a run's group by its name reads no setting of the groups
+        read = read - {"fpd.supervised", "fpd.control", "fpd.runs", "fpd.initialised"}
+
+    def related(key: str, others) -> bool:
+        """Whether a key lies at, below or, for a mapping whose items were taken from it, above one of others."""
+        return any(f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.") for other in others)
+
+    assert [key for key in read if not related(key, stage.params)] == []
+    assert [key for key in stage.params if not related(key, read)] == []
+
+
+def test_a_parameter_changes_what_reads_it_and_nothing_else(pipeline):
+    """After a full run nothing is out of date; alpha touches the distilled students and no teacher or data stage."""
+    world, _ = pipeline
+
+    def dvc(*arguments: str) -> str:
+        command = [sys.executable, "-m", "dvc", *arguments]
+        return subprocess.run(command, cwd=world, check=True, capture_output=True, text=True).stdout
+
+    def outdated() -> set[str]:
+        return set(json.loads(dvc("status", "--json")))
+
+    dvc("init", "--no-scm", "-q")
+    dvc("commit", "-f", "-q")
+    assert outdated() == set()
+    yaml = YAML()
+    content = yaml.load(world / "params.yaml")
+    content["fpd"]["alpha"] = 0.1
+    yaml.dump(content, world / "params.yaml")
+    assert outdated() == {"fpd@lsp_fpd", "fpd_initialised@lsp_fpd_init"}
