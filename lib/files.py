@@ -20,11 +20,12 @@ def remove(path: Path) -> None:
 def atomic(path: Path | str) -> Iterator[Path]:
     """Yield a temporary neighbour of `path`; it replaces `path` on success and is deleted on failure.
 
-    The caller creates a file or a folder at the yielded path. Parent folders are made.
+    The caller creates a file or a folder at the yielded path. Parent folders are made. What a killed process left there
+    is deleted first.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.part")
     remove(temporary)
     try:
         yield temporary

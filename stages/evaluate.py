@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from lib.params import load_params
 from lib.reporting import Result, load_results, read_csv, seed_scores, summarise
 from stages import run
 
+HISTORY = ("loss", "val_mean")
+
 
 def main(paper: str = "fpd") -> None:
-    """Write reports/metrics/<paper>.json and reports/plots/<paper>/{pck,history}.csv."""
+    """Write reports/metrics/<paper>.json and reports/plots/<paper>/{pck,history}/<run>.csv."""
     runs = load_params().runs(paper)
     folder = Path("data/annotations") / load_paper(paper).dataset
     train, annotations = (json.loads((folder / f"{split}.json").read_text()) for split in ("train", "val"))
@@ -29,11 +32,10 @@ def main(paper: str = "fpd") -> None:
     with atomic(Path("reports/metrics") / f"{paper}.json") as part:
         part.write_text(json.dumps(metrics, indent=2) + "\n")
 
-    plots = Path("reports/plots") / paper
-    write_csv(
-        plots / "pck.csv", [row for name, result in results.items() for row in pck_rows(name, annotations, result)]
-    )
-    write_csv(plots / "history.csv", [row for name, result in results.items() for row in history_rows(name, result)])
+    with atomic(Path("reports/plots") / paper) as plots:
+        for name, result in results.items():
+            write_csv(plots / "pck" / f"{name}.csv", pck_rows(annotations, result))
+            write_csv(plots / "history" / f"{name}.csv", history_rows(result))
 
 
 def evaluate(annotations: dict[str, Any], result: Result) -> dict[str, Any]:
@@ -42,26 +44,28 @@ def evaluate(annotations: dict[str, Any], result: Result) -> dict[str, Any]:
     return summarise(seed_scores(annotations, result)) | {"seeds": len(result.predictions), "persons": persons}
 
 
-def pck_rows(name: str, annotations: dict[str, Any], result: Result) -> list[dict[str, Any]]:
+def pck_rows(annotations: dict[str, Any], result: Result) -> list[dict[str, float]]:
     """The PCK curve of one run, mean over its seeds."""
     curves = [curve(annotations, predictions) for predictions in result.predictions.values()]
     thresholds, pck = curves[0][0], np.mean([values for _, values in curves], axis=0)
+    return [{"threshold": float(t), "pck": round(float(value), 4)} for t, value in zip(thresholds, pck, strict=True)]
+
+
+def history_rows(result: Result) -> list[dict[str, float | str]]:
+    """Loss and validation PCK of one run per epoch, means over its seeds; blank where not measured."""
+    seeds = [read_csv(path) for path in result.histories.values()]
     return [
-        {"run": name, "threshold": float(threshold), "pck": round(float(value), 4)}
-        for threshold, value in zip(thresholds, pck, strict=True)
+        {"epoch": rows[0]["epoch"]}
+        | {name: round(mean(float(row[name]) for row in rows), 6) if rows[0][name] else "" for name in HISTORY}
+        for rows in zip(*seeds, strict=True)
     ]
 
 
-def history_rows(name: str, result: Result) -> list[dict[str, Any]]:
-    """The histories of all seeds of one run; columns as the training wrote them."""
-    return [{"run": name, "seed": seed, **row} for seed, path in result.histories.items() for row in read_csv(path)]
-
-
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """All columns that occur; blank where a row lacks one."""
-    columns = dict.fromkeys(column for row in rows for column in row)
-    with atomic(path) as part, part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+    """Rows with the same columns as a CSV file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -45,7 +45,7 @@ def main(key: str = "fpd") -> None:
     text += [
         "## Measured speed",
         f"Full-size networks, {' × '.join(map(str, complexity.input))} px, {machine['hardware']}, "
-        f"{machine['threads']} threads, PyTorch {machine['torch']}.",
+        f"threads: {machine['threads']}, PyTorch {machine['torch']}.",
         make.speed_table(costs, complexity.batch_sizes, complexity.reference),
     ]
     text += ["## Effect of the distillation", *effects(paper, results, annotations)]
@@ -80,8 +80,9 @@ def illustrate(
     """Draw the figures into a folder; return their markdown."""
     plots, images = Path("reports/plots") / paper.key, Path("data/raw") / paper.dataset
     runs = [name for name in paper.curves if name in results]
-    draw.curves(read_csv(plots / "pck.csv"), runs, folder / "pck.png")
-    draw.histories(read_csv(plots / "history.csv"), runs, folder / "history.png")
+    draw.curves({name: read_csv(plots / "pck" / f"{name}.csv") for name in runs}, folder / "pck.png")
+    histories = {name: [read_csv(path) for path in results[name].histories.values()] for name in runs}
+    draw.histories(histories, folder / "history.png")
     text = [
         figure(paper, "pck", "PCK on the test persons over the tolerated error; means over the seeds."),
         figure(paper, "history", "PCK during training, thin lines: single seeds. The last checkpoint is reported."),

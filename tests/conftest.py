@@ -6,7 +6,7 @@ from pathlib import Path
 # Two pytest workers on two cores: threads of their own would only wait for each other. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
+import pytest
 
 
 @pytest.fixture(scope="session")

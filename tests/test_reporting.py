@@ -242,11 +242,13 @@ def test_evaluate_writes_numbers_only(tree):
         return all(map(numbers, node.values())) if isinstance(node, dict) else isinstance(node, int | float)
 
     assert numbers(metrics)
-    rows = read_csv(Path("reports/plots/fpd/pck.csv"))
-    assert len(rows) == 2 * 21
-    assert rows[-1] == {"run": "lsp_fpd", "threshold": "0.2", "pck": "95.0"}
-    first = read_csv(Path("reports/plots/fpd/history.csv"))[1]
-    assert first == {"run": "lsp_student", "seed": "0", "epoch": "2", "loss": "0.25", "val_mean": "40.0"}
+    rows = read_csv(Path("reports/plots/fpd/pck/lsp_fpd.csv"))
+    assert len(rows) == 21
+    assert rows[-1] == {"threshold": "0.2", "pck": "95.0"}
+    assert read_csv(Path("reports/plots/fpd/history/lsp_student.csv")) == [
+        {"epoch": "1", "loss": "0.5", "val_mean": ""},
+        {"epoch": "2", "loss": "0.25", "val_mean": "40.0"},
+    ]
 
 
 def test_report(tree):
@@ -316,12 +318,8 @@ def test_figures_stay_small(tmp_path):
     people([noise] * 2, [[panel] * 3] * 2, [(0, 1)], JOINTS, tmp_path / "people.png")
     example = Example("c", noise[:64, :64], None, np.zeros(2), np.zeros((16, 16)), generator.random((16, 16)))
     transfer([example], tmp_path / "transfer.png")
-    curves(
-        [{"run": "a", "threshold": "0", "pck": "0"}, {"run": "a", "threshold": "1", "pck": "9"}],
-        ["a"],
-        tmp_path / "c.png",
-    )
-    histories([{"run": "a", "seed": "0", "epoch": "1", "val_mean": "9"}], ["a"], tmp_path / "h.png")
+    curves({"a": [{"threshold": "0", "pck": "0"}, {"threshold": "1", "pck": "9"}]}, tmp_path / "c.png")
+    histories({"a": [[{"epoch": "1", "val_mean": "9"}]]}, tmp_path / "h.png")
     for path in tmp_path.iterdir():
         assert 1000 < path.stat().st_size <= BYTES
         assert Image.open(path).size[0] > 300

@@ -66,11 +66,11 @@ def save(figure: Figure, path: Path) -> None:
         part.write_bytes(packed.getvalue())
 
 
-def curves(rows: Sequence[Mapping[str, str]], runs: Sequence[str], path: Path) -> None:
-    """PCK over the threshold, a line per run; rows of reports/plots/<paper>/pck.csv."""
+def curves(runs: Mapping[str, Sequence[Mapping[str, str]]], path: Path) -> None:
+    """PCK over the threshold, a line per run; runs: rows of reports/plots/<paper>/pck/<run>.csv by run."""
     figure, axes = plane("error tolerated, share of the torso", "mean PCK, %")
-    for run, colour in zip(runs, COLOURS, strict=False):
-        points = [(float(row["threshold"]), float(row["pck"])) for row in rows if row["run"] == run]
+    for (run, rows), colour in zip(runs.items(), COLOURS, strict=False):
+        points = [(float(row["threshold"]), float(row["pck"])) for row in rows]
         axes.plot(*zip(*points, strict=True), color=colour, label=run, **line(run))
     axes.set_xlim(0, None)
     axes.set_ylim(0, None)
@@ -78,22 +78,15 @@ def curves(rows: Sequence[Mapping[str, str]], runs: Sequence[str], path: Path) -
     save(figure, path)
 
 
-def histories(rows: Sequence[Mapping[str, str]], runs: Sequence[str], path: Path) -> None:
-    """Validation PCK over the epochs, a line per run, thin ones per seed; rows of plots/<paper>/history.csv."""
+def histories(runs: Mapping[str, Sequence[Sequence[Mapping[str, str]]]], path: Path) -> None:
+    """Validation PCK over the epochs, a line per run, thin ones per seed; runs: each seed's history.csv rows by run."""
     figure, axes = plane("epoch", "validation mean PCK, % (no flip test)")
-    for run, colour in zip(runs, COLOURS, strict=False):
-        by_seed: dict[str, dict[int, float]] = {}
-        for row in rows:
-            if row["run"] == run and row.get("val_mean"):
-                by_seed.setdefault(row["seed"], {})[int(row["epoch"])] = float(row["val_mean"])
-        if not by_seed:
-            continue
-        epochs = sorted(set.intersection(*(set(points) for points in by_seed.values())))
-        if len(by_seed) > 1:
-            for points in by_seed.values():
-                axes.plot(points.keys(), points.values(), color=colour, linewidth=0.6, alpha=0.5)
-        means = [np.mean([points[epoch] for points in by_seed.values()]) for epoch in epochs]
-        axes.plot(epochs, means, color=colour, label=run, marker="o", markersize=3, **line(run))
+    for (run, seeds), colour in zip(runs.items(), COLOURS, strict=False):
+        points = [{int(row["epoch"]): float(row["val_mean"]) for row in rows if row["val_mean"]} for rows in seeds]
+        for seed in points if len(points) > 1 else []:
+            axes.plot(seed.keys(), seed.values(), color=colour, linewidth=0.6, alpha=0.5)
+        means = [np.mean(values) for values in zip(*(seed.values() for seed in points), strict=True)]
+        axes.plot(points[0].keys(), means, color=colour, label=run, marker="o", markersize=3, **line(run))
     axes.set_ylim(0, None)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=8, frameon=False)

@@ -58,7 +58,7 @@ def scale_table(paper: Paper, here: Mapping[str, str], profile: str, results: Ma
 def warning(paper: Paper, here: Mapping[str, str], source: str) -> str:
     """What the numbers of this report are, in one plain statement."""
     full = all(here[key] == paper.scale[key] for key in ("input", "teacher", "student", "epochs"))
-    scaled = "at the paper's scale" if full else "with smaller networks, inputs or schedules than the paper's"
+    scaled = "at the paper's scale" if full else "on a smaller scale than the paper's"
     if source == "synthetic":
         return (
             f"**These numbers are no reproduction.** The images are synthetic, drawn by this project, and the networks "
