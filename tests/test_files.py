@@ -1,0 +1,57 @@
+"""Files and folders exist completely or not at all."""
+
+import hashlib
+
+import pytest
+
+from lib.files import atomic, remove, sha256
+
+
+def tree(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def test_a_file_and_a_folder_replace_what_was_there(tmp_path):
+    for content in ("old", "new"):
+        with atomic(tmp_path / "deep/file") as part:
+            part.write_text(content)
+        with atomic(tmp_path / "folder") as part:
+            part.mkdir()
+            (part / content).write_text(content)
+    assert (tmp_path / "deep/file").read_text() == "new"
+    assert tree(tmp_path) == {"deep", "deep/file", "folder", "folder/new"}
+
+
+def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
+    (tmp_path / "file").write_text("old")
+    for name in ("file", "folder"):
+        with pytest.raises(KeyboardInterrupt), atomic(tmp_path / name) as part:
+            if name == "folder":
+                part.mkdir()
+                part = part / "inside"
+            part.write_text("half")
+            raise KeyboardInterrupt
+    assert tree(tmp_path) == {"file"}
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_what_a_killed_process_left_is_gone_after_the_next(tmp_path):
+    killed = atomic(tmp_path / "folder")
+    killed.__enter__().mkdir()
+    with atomic(tmp_path / "folder") as part:
+        assert not part.exists()
+        part.mkdir()
+    assert tree(tmp_path) == {"folder"}
+
+
+def test_remove_follows_no_link(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    remove(tmp_path / "link")
+    remove(tmp_path / "absent")
+    assert tree(tmp_path) == {"kept"}
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert sha256(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
