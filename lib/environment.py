@@ -29,8 +29,8 @@ def describe() -> dict[str, str | int]:
 
 
 def revision(root: Path = ROOT) -> str:
-    """Commit of the checkout at `root`, "-dirty" appended where SOURCES differ from it; "unknown" without one."""
-    commit = git(root, "rev-parse", "HEAD")
+    """Commit at `root`, twelve digits, "-dirty" appended where SOURCES differ from it; "unknown" without one."""
+    commit = git(root, "rev-parse", "--short=12", "HEAD")
     if commit is None:
         return "unknown"
     return f"{commit}-dirty" if git(root, "status", "--porcelain", "--", *SOURCES) else commit

@@ -1,5 +1,6 @@
 """Tasks: what is optimised, one file per method."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from lib.data.batches import Batch
 from lib.params import TrainSpec
 
 
-class Task(nn.Module):
+class Task(nn.Module, ABC):
     """A student and the losses that train it; the loop never knows which method it trains.
 
     `student` is what is saved, exported and deployed. Losses that have weights of their own keep them as submodules of
@@ -19,16 +20,16 @@ class Task(nn.Module):
 
     student: nn.Module
 
+    @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return named, already weighted losses: scalars, means over the batch; their sum is minimised."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor]:
         """Return keypoints (B, K, 2), input px, and scores (B, K) of images (B, 3, H, W).
 
         With `flip_test` the network also sees the mirrored image and both outputs are averaged.
         """
-        raise NotImplementedError
 
 
 def build_task(
