@@ -23,7 +23,7 @@ from lib.codecs.heatmap import HeatmapCodec
 from lib.data.batches import MEAN, STD, Augmentation, Batches
 from lib.data.crops import open_crops, pack
 
-PEOPLE, JOINTS, BATCH, ROUNDS, SECONDS = 512, 14, 32, 5, 2.0
+PEOPLE, JOINTS, BATCH, ROUNDS, SECONDS = 2048, 14, 32, 5, 2.0
 PADDING, SIGMA, STRIDE = 1.25, 1.0, 4
 AUGMENTATION = Augmentation(flip=True, scale=(0.75, 1.25), rotation=30.0)
 PAIRS = [[0, 5], [1, 4], [2, 3], [6, 11], [7, 10], [8, 9]]
