@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from lib.data.fetch import from_local, from_official
+from lib.data.fetch import LAYOUTS, from_local, from_official
 from lib.files import atomic
 from lib.params import load_params
 from stages import run
@@ -17,7 +17,8 @@ def main(dataset: str) -> None:
         if origin == "official":
             archives = from_official(settings.official, Path("data/downloads") / dataset, raw)
         elif origin == "local":
-            archives = from_local(Path(settings.source).expanduser(), settings.official, raw)
+            source = Path(settings.source).expanduser()
+            archives = from_local(source, settings.official, LAYOUTS[dataset], raw)
         else:
             from lib.data import formats
 

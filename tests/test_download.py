@@ -26,9 +26,9 @@ def server():
         yield server
 
 
-def archive(*urls: str, content: bytes | None = None) -> Archive:
+def archive(*urls: str, content: bytes | None = None, file: str = "a.zip") -> Archive:
     digest = hashlib.sha256(content).hexdigest() if content is not None else None
-    return Archive(file="a.zip", folder="a", urls=urls, sha256=digest)
+    return Archive(file=file, folder="a", urls=urls, sha256=digest)
 
 
 class TestDownload:
@@ -181,6 +181,38 @@ class TestDownload:
         with pytest.raises(InputError, match="neither a zip nor a tar archive"):
             self.get(server, tmp_path, Served(b"<html>moved</html>"))
         assert tree(tmp_path) == {}
+
+    @pytest.mark.parametrize(
+        ("name", "content", "kind"),
+        [
+            ("valid.h5", b"\x89HDF\r\n\x1a\n...", "an HDF5 file"),
+            ("joints.mat", b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "a MATLAB 5 file"),
+            ("boxes.json", b"\n[]", "a JSON file"),
+            ("boxes.json", b'{"images": []}', "a JSON file"),
+        ],
+    )
+    def test_files_that_are_no_archives(self, server, tmp_path, name, content, kind):
+        server.files = {f"/{name}": Served(b"<!DOCTYPE html>" + content)}
+        wanted = archive(f"{server.url}/{name}", file=name)
+        with pytest.raises(InputError, match=f"{name}: not {kind}"):
+            fetch.download(wanted, tmp_path)
+        assert tree(tmp_path) == {}
+        server.files = {f"/{name}": Served(content)}
+        assert fetch.download(wanted, tmp_path).read_bytes() == content
+
+    def test_without_an_address_it_must_be_there(self, tmp_path):
+        folder = tmp_path / "downloads/coco"
+        with pytest.raises(InputError, match=rf"a\.zip has no address .* put it into {folder}$"):
+            fetch.download(archive(), folder)
+        (folder / "a.zip").write_bytes(PAYLOAD)
+        assert fetch.download(archive(), folder) == folder / "a.zip"
+        assert fetch.download(archive(content=PAYLOAD), folder) == folder / "a.zip"
+
+    def test_a_wrong_file_brought_by_hand_is_refused_and_kept(self, tmp_path):
+        (tmp_path / "a.zip").write_bytes(b"mine")
+        with pytest.raises(InputError, match="wrong SHA-256"):
+            fetch.download(archive(content=PAYLOAD), tmp_path)
+        assert tree(tmp_path) == {"a.zip": b"mine"}
 
     def test_log_has_few_whole_lines(self, server, tmp_path, capsys):
         self.get(server, tmp_path, Served(PAYLOAD), content=PAYLOAD)

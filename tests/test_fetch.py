@@ -11,12 +11,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
+from tqdm import tqdm
 
 from lib.data import fetch
 from lib.errors import InputError
 from lib.params import Archive
 from stages.fetch import main
-from tests.web import LSP, LSPET, Served, packed, serving, tree
+from tests.web import LSP, LSPET, Served, packed, serving, tar, tree
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,19 +31,6 @@ def server():
 
 def under(folder: str, files: dict[str, bytes]) -> dict[str, bytes]:
     return {f"{folder}/{name}": content for name, content in files.items()}
-
-
-def tar(members: list[tarfile.TarInfo | tuple[str, bytes]], mode="w:gz") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:
-        for member in members:
-            if isinstance(member, tuple):
-                info = tarfile.TarInfo(member[0])
-                info.size = len(member[1])
-                archive.addfile(info, io.BytesIO(member[1]))
-            else:
-                archive.addfile(member)
-    return buffer.getvalue()
 
 
 def tar_link(kind: bytes, target: str) -> tarfile.TarInfo:
@@ -85,6 +74,11 @@ class TestExtract:
         files = {f"{prefix}{name}": content for name, content in LSP.items()} | LITTERED
         assert self.unpack(tmp_path, packed(files) if form == "zip" else tar([*files.items()], form)) == LSP
 
+    def test_a_later_archive_adds_to_the_same_folder(self, tmp_path):
+        self.unpack(tmp_path, packed({"a/images/1.jpg": b"1", "a/images/2.jpg": b"2", "a/x": b"old"}))
+        both = {"images/1.jpg": b"1", "images/2.jpg": b"2", "images/3.jpg": b"3", "x": b"new"}
+        assert self.unpack(tmp_path, packed({"images/3.jpg": b"3", "x": b"new"})) == both
+
     def test_only_one_top_level_folder_is_stripped(self, tmp_path):
         assert self.unpack(tmp_path, packed({"a/images/1.jpg": b"1"})) == {"images/1.jpg": b"1"}
 
@@ -120,45 +114,79 @@ class TestExtract:
             PAYLOAD.replace(b"\x00\x01\x04\x09", b"\x00\x01\x04\x08", 1),
             tar([("noise", os.urandom(20_000))])[:-5000],
             tar([("noise", bytes(20_000))], "w:")[:9000],
+            tar([("noise", os.urandom(20_000))])[:-8] + bytes(8),
             encrypted(packed({"noise": b"noise"})),
             b"<html>",
             b"",
         ],
-        ids=["truncated zip", "wrong checksum", "truncated tar.gz", "truncated tar", "encrypted", "web page", "empty"],
+        ids=[
+            "truncated zip",
+            "wrong checksum",
+            "truncated tar.gz",
+            "truncated tar",
+            "wrong checksum of a tar.gz",
+            "encrypted",
+            "web page",
+            "empty",
+        ],
     )
     def test_damaged(self, tmp_path, content):
         with pytest.raises(InputError, match="x: not a readable zip or tar archive") as caught:
             self.unpack(tmp_path, content)
         assert "\n" not in str(caught.value)
+        assert list(tree(tmp_path)) == ["x"]
+
+    @pytest.mark.parametrize("form", ["zip", "w:gz"])
+    def test_long_work_shows_its_progress(self, tmp_path, capsys, monkeypatch, form):
+        monkeypatch.setattr(fetch, "PATIENCE", 0.0)
+        content = packed(LSP) if form == "zip" else tar([*LSP.items()], form)
+        self.unpack(tmp_path, content)
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+        size = tqdm.format_sizeof(len(content))
+        assert lines[-1] == f"unpacking x: {size} of {size}"
 
 
-class TestStage:
-    """`python -m stages.fetch lsp` with the project's own params.yaml, its source and addresses replaced."""
+def written(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
 
-    @pytest.fixture
-    def stage(self, server, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        text = (ROOT / "params.yaml").read_text()
-        text = re.sub(r'"https?://[^"]*/(\w+\.zip)"', rf'"{server.url}/\1"', text)
-        text = re.sub(r"synthetic: \{lsp: \d+, lspet: \d+", "synthetic: {lsp: 4, lspet: 2", text)
 
-        def stage(source: str) -> dict[str, bytes]:
-            changed, count = re.subn(r"(?<=    source: )synthetic", json.dumps(source), text)
-            assert count == 1
-            (tmp_path / "params.yaml").write_text(changed)
-            main("lsp")
-            return tree(tmp_path / "data/raw")
+@pytest.fixture
+def stage(server, tmp_path, monkeypatch):
+    """`python -m stages.fetch` with the project's own params.yaml but this source, the test server's addresses, and no
+    known hashes; files named in `homeless` have no address. Returns what lies in data/raw.
+    """
+    monkeypatch.chdir(tmp_path)
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    params["data"]["lsp"]["synthetic"] = {"lsp": 4, "lspet": 2, "seed": 0}
 
-        return stage
+    def stage(source: str, dataset: str = "lsp", homeless: str = "") -> dict[str, bytes]:
+        settings = params["data"][dataset]
+        settings["source"] = source
+        for archive in settings["official"]:
+            archive |= {"sha256": None, "urls": [f"{server.url}/{archive['file']}"]}
+            if archive["file"] == homeless:
+                archive["urls"] = []
+        with open("params.yaml", "w") as file:
+            YAML(typ="safe").dump(params, file)
+        main(dataset)
+        return tree(tmp_path / "data/raw")
 
-    def source(self, files: dict[str, bytes]) -> dict:
-        return json.loads(files.pop("lsp/SOURCE.json"))
+    return stage
 
+
+def source_of(files: dict[str, bytes], dataset: str) -> dict:
+    return json.loads(files.pop(f"{dataset}/SOURCE.json"))
+
+
+class TestLsp:
     def test_official(self, server, stage, tmp_path):
         first, second = packed(under("lsp_dataset", LSP)), packed(LSPET)
         server.files = {"/lsp_dataset.zip": Served(first, drops=[100]), "/lspet_dataset.zip": Served(second)}
         files = stage("official")
-        assert self.source(files) == {
+        assert source_of(files, "lsp") == {
             "dataset": "lsp",
             "source": "official",
             "archives": {
@@ -168,7 +196,7 @@ class TestStage:
         }
         assert files == under("lsp/lsp", LSP) | under("lsp/lspet", LSPET)
         server.files = {}
-        assert self.source(again := stage("official"))["source"] == "official"
+        assert source_of(again := stage("official"), "lsp")["source"] == "official"
         assert again == files
 
     def test_failure_leaves_nothing_half_written(self, server, stage, tmp_path):
@@ -180,33 +208,30 @@ class TestStage:
 
     @pytest.mark.parametrize("form", ["archives", "extracted", "mixed", "one archive", "one nested archive"])
     def test_local(self, stage, tmp_path, form):
-        user = tmp_path / "user"
         both = under("lsp", LSP) | under("lspet", LSPET)
         given = {
             "archives": {"lsp_dataset.zip": packed(LSP), "lspet_dataset.zip": packed(LSPET), "thesis.txt": b"mine"},
             "extracted": both | {"thesis.txt": b"mine", "lsp/.DS_Store": b"-"},
-            "mixed": {"lsp_dataset.zip": packed(LSP)} | under("lspet", LSPET),
+            "mixed": {"lsp_dataset.zip": packed(LSP), "lsp/old.jpg": b"the archive counts"} | under("lspet", LSPET),
             "one archive": {"mine.zip": packed(both)},
             "one nested archive": {"mine.zip": packed(under("mine", both))},
         }[form]
-        for name, content in given.items():
-            (user / name).parent.mkdir(parents=True, exist_ok=True)
-            (user / name).write_bytes(content)
+        user = written(tmp_path / "user", given)
         files = stage(str(user / "mine.zip" if form.startswith("one") else user))
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in given.items() if name.endswith(".zip")}
-        assert self.source(files) == {"dataset": "lsp", "source": "local", "archives": hashes}
+        assert source_of(files, "lsp") == {"dataset": "lsp", "source": "local", "archives": hashes}
         assert files == under("lsp", both)
         assert tree(user) == given
         for path in (tmp_path / "data/raw").rglob("*"):
             assert path.is_dir() or path.stat().st_nlink == 1  # nothing shared that a later step could change
 
-    @pytest.mark.parametrize("missing", ["lsp_dataset.zip", "lspet_dataset.zip"])
+    @pytest.mark.parametrize("missing", ["lsp", "lspet"])
     def test_local_folder_lacks_an_archive(self, stage, tmp_path, missing):
-        for name in {"lsp_dataset.zip", "lspet_dataset.zip"} - {missing}:
-            (tmp_path / name).write_bytes(packed(LSP))
-        with pytest.raises(InputError, match=f"source .* lacks {missing}; expected there: .*lsp/.*lspet/") as caught:
+        for name in {"lsp", "lspet"} - {missing}:
+            (tmp_path / f"{name}_dataset.zip").write_bytes(packed(LSP))
+        expected = "lsp, lspet, or the official lsp_dataset.zip, lspet_dataset.zip"
+        with pytest.raises(InputError, match=f"^source {tmp_path} lacks {missing}; expected there: {expected}$"):
             stage(str(tmp_path))
-        assert str(tmp_path) in str(caught.value)
         assert os.listdir(tmp_path / "data/raw") == []
 
     def test_local_path_that_does_not_exist(self, stage, tmp_path):
@@ -216,7 +241,7 @@ class TestStage:
 
     def test_synthetic(self, stage):
         files = stage("synthetic")
-        assert self.source(files) == {"dataset": "lsp", "source": "synthetic", "archives": {}}
+        assert source_of(files, "lsp") == {"dataset": "lsp", "source": "synthetic", "archives": {}}
         assert {"lsp/lsp/joints.mat", "lsp/lspet/joints.mat"} < set(files)
 
     def test_replaces_what_was_there(self, stage, tmp_path):
@@ -225,9 +250,149 @@ class TestStage:
         (tmp_path / "one.zip").write_bytes(packed(under("lsp", LSP) | under("lspet", LSPET)))
         assert "lsp/old" not in stage(str(tmp_path / "one.zip"))
 
+    def test_read_only_copy(self, stage, tmp_path):
+        user = written(tmp_path / "user", under("lsp", LSP) | under("lspet", LSPET))
+        for path in (*user.rglob("*"), user):
+            path.chmod(path.stat().st_mode & ~0o222)
+        try:
+            stage(str(user))
+        finally:
+            for path in (user, *user.rglob("*")):
+                path.chmod(0o755)
+        assert all(path.stat().st_mode & stat.S_IWUSR for path in (tmp_path / "data/raw").rglob("*"))
+
+
+IMAGES = {"015601864.jpg": b"first", "015599452.jpg": b"second"}
+MAT = "mpii_human_pose_v1_u12_1.mat"
+LISTS = {"valid.h5": b"\x89HDF\r\n\x1a\nvalid"}
+MPII = under("images", IMAGES) | {MAT: b"RELEASE"} | under("annot", LISTS)
+MPII_OFFICIAL = {
+    "mpii_human_pose_v1.tar.gz": tar([*under("./images", IMAGES).items()]),
+    "mpii_human_pose_v1_u12_2.zip": packed(under("mpii_human_pose_v1_u12_2", {MAT: b"RELEASE", "bsd.txt": b"..."})),
+    **LISTS,
+}
+
+
+class TestMpii:
+    def test_official(self, server, stage):
+        server.files = {f"/{name}": Served(content) for name, content in MPII_OFFICIAL.items()}
+        files = stage("official", "mpii")
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in MPII_OFFICIAL.items()}
+        assert source_of(files, "mpii")["archives"] == hashes
+        assert files == under("mpii", MPII | {"bsd.txt": b"..."})
+
+    @pytest.mark.parametrize(
+        ("given", "content"),
+        [
+            (MPII, MPII),
+            (MPII_OFFICIAL, MPII | {"bsd.txt": b"..."}),
+            (under("images", IMAGES) | LISTS, under("images", IMAGES) | under("annot", LISTS)),
+            (files := under("images", IMAGES) | under("annot", {"valid.json": b"[]", "gt_valid.mat": b"-"}), files),
+            (files | {"valid.h5": LISTS["valid.h5"]}, files | {"annot/valid.h5": LISTS["valid.h5"]}),
+        ],
+        ids=["the layout", "official files", "loose lists", "JSON", "JSON and a loose list"],
+    )
+    def test_local(self, stage, tmp_path, given, content):
+        user = written(tmp_path / "user", given | {"thesis.txt": b"mine", "mpii_human_pose_v1.zip": b"mine"})
+        files = stage(str(user), "mpii")
+        assert source_of(files, "mpii")["source"] == "local"
+        assert files == under("mpii", content)
+
+    def test_images_behind_a_link(self, stage, tmp_path):
+        (tmp_path / "elsewhere").mkdir()
+        (written(tmp_path / "user", under("annot", LISTS)) / "images").symlink_to(
+            written(tmp_path / "disk", IMAGES), target_is_directory=True
+        )
+        files = stage(str(tmp_path / "user"), "mpii")
+        assert under("mpii/images", IMAGES).items() < files.items()
+        assert not (tmp_path / "data/raw/mpii/images").is_symlink()
+
+    def test_web_page_instead_of_a_list(self, stage, tmp_path):
+        user = written(tmp_path / "user", under("images", IMAGES) | LISTS | {"valid.h5": b"<html>moved</html>"})
+        with pytest.raises(InputError, match=f"^{user}/valid.h5: not an HDF5 file$"):
+            stage(str(user), "mpii")
+        assert os.listdir(tmp_path / "data/raw") == []
+
+    def test_folder_of_something_else(self, stage, tmp_path):
+        user = written(tmp_path / "user", under("val2017", IMAGES) | {"joints.mat": b"-"})
+        with pytest.raises(InputError, match=rf"lacks images, annot; expected there: images, annot, {MAT}, or .*\.gz"):
+            stage(str(user), "mpii")
+
+
+BOXES = "COCO_val2017_detections_AP_H_56_person.json"
+COCO = {
+    "annotations/person_keypoints_train2017.json": b"{}",
+    "annotations/person_keypoints_val2017.json": b"{}",
+    "train2017/000000000009.jpg": b"first",
+    "val2017/000000000139.jpg": b"second",
+}
+
+
+def coco_official() -> dict[str, bytes]:
+    parts = ("train2017", "val2017", "annotations")
+    part = {name: packed({path: content for path, content in COCO.items() if path.startswith(name)}) for name in parts}
+    return {
+        "train2017.zip": part["train2017"],
+        "val2017.zip": part["val2017"],
+        "annotations_trainval2017.zip": part["annotations"],
+    }
+
+
+class TestCoco:
+    @pytest.mark.parametrize("boxes", ["served", "brought by hand"])
+    def test_official(self, server, stage, tmp_path, boxes):
+        server.files = {f"/{name}": Served(content) for name, content in coco_official().items()}
+        if boxes == "served":
+            server.files[f"/{BOXES}"] = Served(b"[]")
+        else:
+            written(tmp_path / "data/downloads/coco", {BOXES: b"[]"})
+        files = stage("official", "coco", homeless="" if boxes == "served" else BOXES)
+        assert source_of(files, "coco")["archives"].keys() == {*coco_official(), BOXES}
+        assert files == under("coco", COCO | {f"person_detection_results/{BOXES}": b"[]"})
+
+    @pytest.mark.parametrize("homeless", ["", BOXES])
+    def test_official_without_the_optional_boxes(self, server, stage, tmp_path, homeless, capsys):
+        server.files = {f"/{name}": Served(content) for name, content in coco_official().items()}
+        files = stage("official", "coco", homeless)
+        assert source_of(files, "coco")["archives"].keys() == coco_official().keys()
+        assert files == under("coco", COCO)
+        (line,) = (line for line in capsys.readouterr().err.splitlines() if BOXES in line)
+        assert "put it into data/downloads/coco; going on without it" in line
+
+    def test_official_without_a_needed_file(self, server, stage, tmp_path):
+        server.files = {f"/{name}": Served(content) for name, content in coco_official().items()}
+        del server.files["/train2017.zip"]
+        with pytest.raises(InputError, match=r"cannot fetch train2017\.zip: .*HTTP status 404"):
+            stage("official", "coco")
+        assert os.listdir(tmp_path / "data/raw") == []
+
+    def test_local_archives(self, stage, tmp_path):
+        user = written(tmp_path / "user", coco_official() | {BOXES: b"[]"})
+        files = stage(str(user), "coco")
+        assert source_of(files, "coco")["archives"].keys() == {*coco_official(), BOXES}
+        assert files == under("coco", COCO | {f"person_detection_results/{BOXES}": b"[]"})
+
+    def test_local_piece_without_training_images(self, stage, tmp_path):
+        piece = {name: content for name, content in COCO.items() if "train" not in name}
+        files = stage(str(written(tmp_path / "user", piece | {"test2017/000000000001.jpg": b"-"})), "coco")
+        assert source_of(files, "coco")["archives"] == {}
+        assert files == under("coco", piece)
+
 
 def test_the_real_archive(shared_data, tmp_path):
     entry = Archive(file="lsp_dataset.zip", folder="lsp", urls=("https://example.org",), sha256=None)
-    fetch.from_local(shared_data / "lsp", [entry], tmp_path)
+    fetch.from_local(shared_data / "lsp", [entry], {"lsp": True}, tmp_path)
     assert len(list((tmp_path / "lsp/images").glob("im????.jpg"))) == 2000
     assert (tmp_path / "lsp/joints.mat").stat().st_size == 432_888
+
+
+@pytest.mark.parametrize("dataset", ["mpii", "coco"])
+def test_the_real_pieces(shared_data, stage, dataset):
+    piece = tree(shared_data / "samples" / dataset)
+    piece.pop("mpii_human_pose_v1_sequences_keyframes.mat", None)  # of another release
+    files = stage(str(shared_data / "samples" / dataset), dataset)
+    assert source_of(files, dataset) == {"dataset": dataset, "source": "local", "archives": {}}
+    assert files == under(dataset, piece)
+    for name in files:
+        if (suffix := Path(name).suffix) in fetch.SIGNATURES:
+            fetch.recognise(Path("data/raw", name), f"x{suffix}", name)
