@@ -103,6 +103,8 @@ def test_names_skeleton_and_mirror_pairs_agree():
     bones = {frozenset((a - 1, b - 1)) for a, b in lsp.SKELETON}
     assert {frozenset(mirror[k] for k in bone) for bone in bones} == bones
     assert len(bones) == 13 and set().union(*bones) == set(range(14))  # a tree over all joints
+    legs = {k for k, joint in enumerate(lsp.JOINTS) if joint.endswith(("hip", "knee", "ankle"))}
+    assert sorted({*lsp.UPPER_BODY} | legs) == list(range(14)) and not legs & {*lsp.UPPER_BODY}
 
 
 def test_synthetic_data_come_back_as_written(tmp_path: Path):
@@ -145,6 +147,7 @@ def test_pycocotools_loads_the_annotations(small: Path, tmp_path: Path):
     coco = COCO(str(tmp_path / "out/train.json"))
     (category,) = coco.loadCats(coco.getCatIds())
     assert tuple(category["keypoints"]) == lsp.JOINTS
+    assert tuple(category["upper_body"]) == lsp.UPPER_BODY
     assert coco.getAnnIds(imgIds=[100_001]) == [100_001]
 
 
@@ -191,7 +194,7 @@ def corrupt(raw: Path, damage: str) -> None:
         ("layout", r"'joints' is float64 \(14, 3, 2\), expected numbers \(3, 14, N\)"),
         ("flag", r"lsp/joints.mat: flags must be 0 or 1, found 6"),
         ("nan", r"lsp/joints.mat: person 1 has a labelled joint whose position is not finite"),
-        ("no image", r"lacks 1 of the 2 images that joints.mat labels: im00002.jpg"),
+        ("no image", r"lacks 1 of the 2 annotated images: im00002.jpg"),
         ("not an image", r"im00002.jpg is not a readable image"),
     ],
 )

@@ -130,3 +130,27 @@ def test_equal_states_draw_equal_pictures(pictures: list[people.Picture]):
     np.testing.assert_array_equal(again.image, pictures[4].image)
     np.testing.assert_array_equal(again.points, pictures[4].points)
     assert pictures[4].image.shape != pictures[5].image.shape or (pictures[4].image != pictures[5].image).any()
+
+
+def test_a_group_is_drawn_from_far_to_near():
+    """Masks of people do not overlap, and the nearest person's is what the person alone would cover, objects aside."""
+    places, heights = np.array([(100.0, 100), (125, 100), (112, 110)]), np.array([90.0, 110, 160])
+    for row in range(10):
+        image = np.zeros((220, 240, 3), np.uint8)
+        group = people.group(np.random.default_rng((4, row)), image, places, heights)
+        assert group.points.shape == (3, 21, 2) and group.visible.shape == (3, 21)
+        assert group.masks.shape == (3, 220, 240) and group.masks.dtype == bool
+        assert (group.masks.sum(0) <= 1).all() and image[group.masks.any(0)].any(-1).mean() > 0.99
+        np.testing.assert_allclose(group.points[:, AT["pelvis"]], places, atol=1e-9)
+        column, line = np.rint(group.points).astype(int).clip(0, (239, 219)).transpose(2, 0, 1)
+        of_own = np.take_along_axis(group.masks.reshape(3, -1), line * 240 + column, axis=1)
+        assert of_own[group.visible].all()
+        if row == 0:
+            assert group.visible[2].sum() > group.visible[0].sum()
+
+
+def test_a_group_of_nobody_leaves_the_image():
+    image = np.full((20, 30, 3), 9, np.uint8)
+    group = people.group(np.random.default_rng(0), image, np.zeros((0, 2)), np.zeros(0))
+    assert group.points.shape == (0, 21, 2) and group.visible.shape == (0, 21) and group.masks.shape == (0, 20, 30)
+    assert (image == 9).all()

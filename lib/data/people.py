@@ -70,6 +70,16 @@ class Picture:
     visible: np.ndarray
 
 
+@dataclass(frozen=True)
+class Group:
+    """N people of one image: points (N, 21, 2) px and visible (N, 21) bool as Picture has them; masks (N, H, W) bool,
+    the pixels at which each of them is seen."""
+
+    points: np.ndarray
+    visible: np.ndarray
+    masks: np.ndarray
+
+
 def _rotation(pitch: float, yaw: float, roll: float) -> np.ndarray:
     """(3, 3) matrix that rolls about z, then yaws about y, then pitches about x (degrees, right-handed)."""
     (a, d), (b, e), (c, f) = ((cos(radians(angle)), sin(radians(angle))) for angle in (pitch, yaw, roll))
@@ -281,3 +291,25 @@ def picture(rng: np.random.Generator, *, cut: float = 0.0) -> Picture:
         occlude(rng, image, owner, xy[rng.integers(14)] + rng.normal(0, 6, 2))
     visible = seen(owner, body, xy)
     return Picture(photograph(rng, image), xy[: len(POINTS)], visible)
+
+
+def group(rng: np.random.Generator, image: np.ndarray, places: np.ndarray, scales: np.ndarray) -> Group:
+    """Draw people into one image, each before those drawn earlier, some with an object before them.
+
+    Args:
+        rng: source of poses, clothes and objects.
+        image: (H, W, 3) uint8 RGB, drawn into.
+        places: (N, 2) px of the pelves; N is at most 15.
+        scales: (N,) body heights in px, from the farthest person to the nearest.
+    """
+    owner = np.zeros(image.shape[:2], np.uint8)
+    bodies = [pose(rng) for _ in places]
+    joints = [body[:, :2] * scale + place for body, scale, place in zip(bodies, scales, places, strict=True)]
+    for figure, (body, xy) in enumerate(zip(bodies, joints, strict=True)):
+        draw(rng, image, owner, body, xy, figure)
+        if rng.random() < 0.25:
+            occlude(rng, image, owner, xy[rng.integers(14)])
+    visible = [seen(owner, body, xy, figure) for figure, (body, xy) in enumerate(zip(bodies, joints, strict=True))]
+    masks = (owner // 16 == np.arange(len(places))[:, None, None]) & (owner % 16 > 0) & (owner != OTHER)
+    points = np.reshape(joints, (-1, len(_AT), 2))[:, : len(POINTS)]
+    return Group(points, np.reshape(visible, points.shape[:2]), masks)

@@ -2,10 +2,10 @@
 
 from types import ModuleType
 
-from lib.data.formats import lsp
+from lib.data.formats import coco, lsp, mpii
 from lib.errors import InputError
 
-_FORMATS = {"lsp": lsp}
+_FORMATS = {"coco": coco, "lsp": lsp, "mpii": mpii}
 
 
 def get(name: str) -> ModuleType:

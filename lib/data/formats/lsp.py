@@ -15,14 +15,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import scipy.io
-from PIL import Image, UnidentifiedImageError
 
 from lib.data import people
+from lib.data.formats.raw import image_size, require_images, source
 from lib.errors import InputError
 from lib.files import atomic
 
 JOINTS = people.POINTS[:14]
 FLIP_PAIRS = ((0, 5), (1, 4), (2, 3), (6, 11), (7, 10), (8, 9))
+UPPER_BODY = (6, 7, 8, 9, 10, 11, 12, 13)  # arms, neck and head top
 SKELETON = (
     (1, 2),
     (2, 3),
@@ -87,14 +88,6 @@ def _read_joints(raw: Path, subset: Subset) -> np.ndarray:
     return np.concatenate((np.where(v[..., None] > 0, xy, 0), v[..., None]), axis=-1)
 
 
-def _image_size(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (UnidentifiedImageError, OSError):
-        raise InputError(f"{path} is not a readable image; extract its archive again") from None
-
-
 def _box(xy: np.ndarray, size: tuple[int, int]) -> list[float]:
     """Tight box x, y, w, h of the joints (M, 2) inside an image of `size`, no side below MIN_SIDE.
 
@@ -112,14 +105,10 @@ def _read_subset(raw: Path, subset: Subset) -> list[tuple[dict, dict | None]]:
     joints = _read_joints(raw, subset)
     folder = raw / subset.name / "images"
     names = [f"im{number:0{subset.digits}d}.jpg" for number in range(1, len(joints) + 1)]
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    missing = [name for name in names if name not in found]
-    if missing:
-        first = ", ".join(missing[:3])
-        raise InputError(f"{folder} lacks {len(missing)} of the {len(names)} images that joints.mat labels: {first}, …")
+    require_images(folder, names)
     records = []
     for row, (name, person) in enumerate(zip(names, joints, strict=True)):
-        width, height = size = _image_size(folder / name)
+        width, height = size = image_size(folder / name)
         key, labelled = subset.first_id + row, person[:, 2] > 0
         image = {"id": key, "file_name": f"{subset.name}/images/{name}", "width": width, "height": height}
         annotation = None
@@ -150,17 +139,16 @@ def convert(raw: Path, out: Path) -> dict[str, int]:
     """
     lsp, lspet = (_read_subset(raw, subset) for subset in (LSP, LSPET))
     half = len(lsp) // 2
-    source = raw / "SOURCE.json"
-    info = {"dataset": "lsp", "source": json.loads(source.read_text())["source"] if source.exists() else "local"}
+    info = {"dataset": "lsp", "source": source(raw), "note": PROTOCOL}
     category = {"id": 1, "name": "person", "supercategory": "person", "keypoints": JOINTS}
-    category |= {"skeleton": SKELETON, "flip_pairs": FLIP_PAIRS}
+    category |= {"skeleton": SKELETON, "flip_pairs": FLIP_PAIRS, "upper_body": UPPER_BODY}
     counts = dict.fromkeys(("persons", "images", "joints", "dropped"), 0)
     with atomic(out) as folder:
         folder.mkdir()
         for split, records in (("train", lsp[:half] + lspet), ("val", lsp[half:])):
             images = [image for image, annotation in records if annotation]
             annotations = [annotation for _, annotation in records if annotation]
-            content = {"info": info | {"note": PROTOCOL}, "images": images, "annotations": annotations}
+            content = {"info": info, "images": images, "annotations": annotations}
             (folder / f"{split}.json").write_text(json.dumps(content | {"categories": [category]}))
             counts["persons"] += len(annotations)
             counts["images"] += len(images)
