@@ -30,8 +30,8 @@ def person(image=1, bbox=(0, 0, 16, 24), keypoints=((3, 4, 2), (5, 6, 1), (0, 0,
     } | extra
 
 
-def dataset(folder, images, people):
-    """Write images (name to array) and both splits with the same people; annotation ids are 10, 11, ..."""
+def dataset(folder, images, people, detections=()):
+    """Write images (name to array), both splits with the same people, and detections; ids are 10, 11, ..."""
     folder.mkdir(exist_ok=True)
     records = []
     for number, (name, image) in enumerate(images.items(), 1):
@@ -40,18 +40,23 @@ def dataset(folder, images, people):
     document = {
         "info": {"dataset": "lsp", "source": "synthetic"},
         "images": records,
-        "annotations": [{"id": 10 + index, **entry} for index, entry in enumerate(people)],
-        "categories": [{"id": 1, "keypoints": ["left", "right", "top"], "flip_pairs": [[0, 1]]}],
+        "categories": [{"id": 1, "keypoints": ["left", "right", "top"], "flip_pairs": [[0, 1]], "upper_body": [0, 2]}],
     }
-    for split in ("train", "val"):
-        (folder / f"{split}.json").write_text(json.dumps(document))
+    for name, entries in (("train", people), ("val", people), ("detections", detections)):
+        entries = [{"id": 10 + index, **entry} for index, entry in enumerate(entries)]
+        (folder / f"{name}.json").write_text(json.dumps(document | {"annotations": entries}))
     return folder
 
 
 def packed(folder, images, people, *, input=(24, 16), padding=1.0, margin=1.0):
     data = dataset(folder / "data", images, people)
     pack(data, data, folder / "crops", input=input, padding=padding, margin=margin)
-    return open_crops(folder / "crops", "val")
+    return open_crops(folder / "crops", "train")
+
+
+def found(image=1, bbox=(0, 0, 16, 24), score=0.5):
+    """A detection."""
+    return {"image_id": image, "category_id": 1, "bbox": list(bbox), "score": score}
 
 
 def bilinear(image, x, y):
@@ -79,13 +84,14 @@ def test_box_equal_to_the_image_gives_the_image(tmp_path):
     assert np.array_equal(crops.to_image[0], [[1, 0, 0], [0, 1, 0]])
     assert np.array_equal(crops.keypoints[0], [[3, 4], [5, 6], [0, 0]])
     assert np.array_equal(crops.visible[0], [True, True, False])
-    assert (crops.joints, crops.flip_pairs, crops.input, crops.margin) == (
+    assert (crops.joints, crops.flip_pairs, crops.upper_body, crops.input) == (
         ("left", "right", "top"),
         ((0, 1),),
+        (0, 2),
         (24, 16),
-        1,
     )
     assert isinstance(crops.images, np.memmap) and crops.ids.tolist() == [10]
+    assert crops.image_ids.tolist() == [1] and crops.box_scores.tolist() == [1]
 
 
 def test_margin_shows_zeros_outside_the_image(tmp_path):
@@ -93,6 +99,42 @@ def test_margin_shows_zeros_outside_the_image(tmp_path):
     crops = packed(tmp_path, {"a.png": image}, [person(bbox=(0, 0, 2, 2))], input=(2, 2), margin=2)
     assert crops.images[0, ..., 0].tolist() == [[0, 0, 0, 0], [0, 1, 2, 0], [0, 3, 4, 0], [0, 0, 0, 0]]
     assert crops.keypoints[0, 0].tolist() == [4, 5]
+
+
+def test_validation_crops_are_the_training_crops_without_their_margin(tmp_path):
+    train = packed(tmp_path, {"a.png": NOISE}, [person(bbox=(3.3, 9.1, 9, 13)), person(bbox=(-4, 2, 30, 21))], margin=2)
+    val = open_crops(tmp_path / "crops", "val")
+    assert train.images.shape == (2, 48, 32, 3) and val.images.shape == (2, 24, 16, 3)
+    assert np.array_equal(val.images, train.images[:, 12:-12, 8:-8])
+    shown = train.visible[..., None]
+    assert np.allclose(val.keypoints, np.where(shown, train.keypoints - [8, 12], 0), atol=1e-5)
+    assert np.array_equal(val.visible, train.visible) and np.array_equal(val.ids, train.ids)
+
+
+def test_detections_are_the_validation_crops(tmp_path):
+    images = {f"{number}.png": np.full_like(NOISE, 10 * number) for number in (1, 2)}
+    detections = [found(2, score=0.25), found(1, (1, 2, 8, 12), 0.75), found(2, (-0.5, -3, 30, 40), 1e-20), found(1)]
+    data = dataset(tmp_path / "data", images, [person(1), person(2)], detections)
+    for out, boxes in (("a", "annotations"), ("d", "detections")):
+        pack(data, data, tmp_path / out, input=(24, 16), padding=1, margin=1.5, boxes=boxes)
+    val = open_crops(tmp_path / "d", "val")
+    assert val.ids.tolist() == [11, 13, 10, 12] and val.image_ids.tolist() == [1, 1, 2, 2]
+    assert np.array_equal(val.box_scores, np.array([0.75, 0.5, 0.25, 1e-20], np.float32))
+    assert val.images[:, 9, 5, 0].tolist() == [10, 10, 20, 20]
+    assert val.to_image[0].tolist() == [[0.5, 0, 0.75], [0, 0.5, 1.75]]  # the corner of pixel (1, 2)
+    assert val.visible.shape == (4, 3) and not val.visible.any() and not val.keypoints.any()
+    for name in ("images", "keypoints", "visible", "ids"):  # training does not see the detector
+        assert np.array_equal(*(getattr(open_crops(tmp_path / out, "train"), name) for out in "ad"))
+    assert open_crops(tmp_path / "a", "val").ids.tolist() == [10, 11]
+
+
+def test_missing_detections_say_how_to_get_them(tmp_path):
+    data = dataset(tmp_path / "data", {"a.png": NOISE}, [person()])
+    (data / "detections.json").unlink()
+    message = r"detections.json is missing; .* result file into .*data .*or set packs.coco_dt.boxes: annotations"
+    with pytest.raises(InputError, match=message) as caught:
+        pack(data, data, tmp_path / "out/coco_dt", input=(24, 16), padding=1, margin=1, boxes="detections")
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
 def test_enlarged_crop_is_bilinear_and_fades_at_the_border(tmp_path):
@@ -126,7 +168,7 @@ length = st.floats(0.5, 2000)
 @given(side, side, st.tuples(length, length, length, length), st.floats(1, 2), st.floats(1, 2))
 def test_crop_geometry(height, width, bbox, padding, margin):
     size = round(height * margin), round(width * margin)
-    matrix = crop_to_image(np.array([bbox]), np.array([1]), (height, width), padding, size)
+    matrix = crop_to_image(np.array([bbox]), (height, width), padding, size)
     # The centres agree, the axes share one density, and the padded bbox just fits the input in one direction.
     x, y, w, h = bbox
     centre = transform(matrix, np.array([[[(size[1] - 1) / 2, (size[0] - 1) / 2]]]))
@@ -200,14 +242,32 @@ def test_bad_images_are_named_and_leave_nothing(tmp_path, damage, message):
 @pytest.mark.parametrize(
     ("people", "message"),
     [
-        ([person(), person(bbox=(5, 5, 0, 0))], "annotation 11 has an empty bbox"),
+        ([person(), person(bbox=(5, 5, 0, 0))], r"train.json: annotation 11 has an empty bbox \(1 have\)"),
+        ([person(), *2 * [person(bbox=(5, 5, -1, 9))]], r"annotation 11 has an empty bbox \(2 have\)"),
+        ([person(bbox=(16, 0, 9, 9))], r"10 has a bbox outside its image .*\[16.0, 0.0, 9.0, 9.0\] in 16 x 24 px"),
+        ([person(bbox=(3, 24.5, 9, 9))], "10 has a bbox outside its image"),
+        ([person(bbox=(-9, 0, 9, 9))], "10 has a bbox outside its image"),
+        ([person(bbox=(0, -3, 9, 2.5))], "10 has a bbox outside its image"),
+        ([person(bbox=(0, float("nan"), 9, 2.5))], "10 has a bbox outside its image"),
         ([], "no person"),
         ([person(iscrowd=1)], "no person"),
     ],
 )
 def test_bad_annotations(tmp_path, people, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         packed(tmp_path, {"a.png": NOISE}, people)
+    assert "\n" not in str(caught.value) and not (tmp_path / "crops").exists()
+
+
+def test_detections_outside_their_image_are_named(tmp_path):
+    data = dataset(tmp_path / "data", {"a.png": NOISE}, [person()], [found(), found(bbox=(0, 30, 5, 5))])
+    with pytest.raises(InputError, match=r"detections.json: annotation 11 has a bbox outside its image"):
+        pack(data, data, tmp_path / "crops", input=(24, 16), padding=1, margin=1, boxes="detections")
+
+
+def test_boxes_that_touch_the_image_are_cut(tmp_path):
+    touching = [(15.5, 0, 9, 9), (-9, 0, 9.5, 9), (0, 0, 0, 9), (15, 23, 1, 0), (-100, -100, 300, 300)]
+    assert len(packed(tmp_path, {"a.png": NOISE}, [person(bbox=bbox) for bbox in touching]).ids) == 5
 
 
 def test_full_disk_is_an_error_that_leaves_nothing(tmp_path):
@@ -220,3 +280,61 @@ def test_full_disk_is_an_error_that_leaves_nothing(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list((tmp_path / "out").iterdir())
+
+
+def sample_of_coco(shared_data, folder):
+    """COCO's annotations and detections of the images that are at hand, as the pack reads them; their folder."""
+    coco, images = shared_data / "samples/coco", shared_data / "samples/coco/val2017"
+    if not images.is_dir():
+        pytest.skip("no COCO sample in ../shared/data")
+    truth = json.loads((coco / "annotations/person_keypoints_val2017.json").read_text())
+    detector = coco / "person_detection_results/COCO_val2017_detections_AP_H_56_person.json"
+    truth["images"] = [image for image in truth["images"] if (images / image["file_name"]).is_file()]
+    ids = {image["id"] for image in truth["images"]}
+    truth["annotations"] = [entry for entry in truth["annotations"] if entry["image_id"] in ids]
+    truth["categories"][0] |= {"flip_pairs": [[1, 2], [3, 4]], "upper_body": [*range(11)]}
+    detections = [
+        {"id": number, **entry}
+        for number, entry in enumerate(json.loads(detector.read_text()), 1)
+        if entry["image_id"] in ids
+    ]
+    for name, entries in (("train", truth["annotations"]), ("val", truth["annotations"]), ("detections", detections)):
+        (folder / f"{name}.json").write_text(json.dumps(truth | {"annotations": entries}))
+    return images, truth["annotations"], detections
+
+
+def test_real_people_and_detections(shared_data, tmp_path):
+    images, people, detections = sample_of_coco(shared_data, tmp_path)
+    pack(tmp_path, images, tmp_path / "crops", input=(32, 24), padding=1.25, margin=1.5, boxes="detections")
+    train, val = (open_crops(tmp_path / "crops", split) for split in ("train", "val"))
+    assert train.images.shape[1:] == (48, 36, 3) and val.images.shape[1:] == (32, 24, 3)
+
+    people = {person["id"]: person for person in people if person["num_keypoints"] and not person["iscrowd"]}
+    assert sorted(train.ids) == sorted(people) and (train.box_scores == 1).all()
+    points = transform(train.to_image, train.keypoints)
+    for row, number in enumerate(train.ids):
+        x, y, v = np.reshape(people[number]["keypoints"], (17, 3)).T
+        assert train.image_ids[row] == people[number]["image_id"] and np.array_equal(train.visible[row], v > 0)
+        assert np.abs(points[row] - np.column_stack((x, y)))[v > 0].max() < 1e-3
+
+    detections = {detection["id"]: detection for detection in detections}
+    assert sorted(val.ids) == sorted(detections) and not val.visible.any()
+    for row, number in enumerate(val.ids):
+        detection = detections[number]
+        assert val.image_ids[row] == detection["image_id"] and val.box_scores[row] == np.float32(detection["score"])
+        x, y, w, h = detection["bbox"]
+        corners = transform(invert(val.to_image[[row]]), np.array([[[x - 0.5, y - 0.5], [x + w - 0.5, y + h - 0.5]]]))
+        assert np.allclose(corners.mean(1), [11.5, 15.5]) and np.isclose(
+            np.max(np.diff(corners, axis=1) * 1.25 / [24, 32]), 1
+        )
+
+    # A pixel of a crop is the mean of what it covers in the photograph: nearest pixels at 16 x 16 positions within it.
+    shrunk = np.flatnonzero(val.to_image[:, 0, 0] > 2)
+    for row in shrunk[:: len(shrunk) // 20]:
+        image = cv2.imread(str(images / f"{val.image_ids[row]:012d}.jpg"))[..., ::-1]
+        fine = val.to_image[row] @ [[1 / 16, 0, 0.5 / 16 - 0.5], [0, 1 / 16, 0.5 / 16 - 0.5], [0, 0, 1]]
+        x, y = np.rint(grid(fine, 32 * 16, 24 * 16)).astype(int)
+        inside = (x >= 0) & (y >= 0) & (x < image.shape[1]) & (y < image.shape[0])
+        pixels = np.where(inside[..., None], image[y * inside, x * inside], 0)
+        mean = pixels.reshape(32, 16, 24, 16, 3).mean((1, 3))
+        assert np.abs(val.images[row] - mean).mean() < 3

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.codecs.heatmap import HeatmapCodec
+from lib.tasks.supervised import Supervised
 
 SIZE = (64, 96)  # input px; the map is 16 x 24
 E1, E2, E4, E5, E8 = (math.exp(-d / 2) for d in (1, 2, 4, 5, 8))  # squared distance d, sigma 1
@@ -72,13 +73,81 @@ def test_cycle_error_is_bounded_by_the_quantisation(rows, sigma):
     interior = (coarse > 2) & (coarse < limits)
     assert ((fine - keypoints).abs()[interior] <= 1 + 1e-3).all()
     assert torch.equal(fine[~interior], coarse[~interior])
-    assert torch.equal(scores, codec.encode(keypoints).amax(dim=(-2, -1)))
+    assert torch.equal(scores, codec.encode(keypoints).amax(dim=(-2, -1)) / codec.peak)
 
 
 def test_cycle_is_exact_at_pixel_centres():
     keypoints = torch.cartesian_prod(torch.arange(1.5, 96, 4), torch.arange(1.5, 64, 4))[None]
     codec = HeatmapCodec(SIZE, sigma=1)
     assert torch.equal(codec.decode(codec.encode(keypoints))[0], keypoints)
+
+
+@given(st.integers(0, 23), st.integers(0, 15), st.floats(-0.49, 0.49), st.floats(-0.49, 0.49), st.floats(0.5, 3))
+def test_decoding_promises(column, row, dx, dy, sigma):
+    """To a quarter of a heatmap pixel inside; to the distance from the nearest pixel on the border."""
+    keypoints = 4 * (points((column + dx, row + dy)) + 0.5) - 0.5
+    codec = HeatmapCodec(SIZE, sigma=sigma)
+    found, _ = codec.decode(codec.encode(keypoints))
+    error = (found - keypoints).abs().flatten() / 4
+    for nearest, last, distance, got in ((column, 23, dx, error[0]), (row, 15, dy, error[1])):
+        assert got <= 0.25 + 1e-5 if 0 < nearest < last else abs(got - abs(distance)) < 1e-5
+
+
+@pytest.mark.parametrize("scaling", ["peak", "density"])
+@pytest.mark.parametrize("sigma", [0.7, 1, 2, 3])
+def test_cycle_is_exact_on_the_lattice_of_quarter_pixels(sigma, scaling):
+    x, y = (
+        torch.tensor([n + quarter for n in range(1, length - 1) for quarter in (-0.25, 0, 0.25)]) for length in (24, 16)
+    )
+    keypoints = 4 * (torch.cartesian_prod(x, y)[None] + 0.5) - 0.5
+    codec = HeatmapCodec(SIZE, sigma=sigma, scaling=scaling)
+    found, scores = codec.decode(codec.encode(keypoints))
+    assert torch.equal(found, keypoints)
+    shift = torch.cartesian_prod((x - x.round()) ** 2, (y - y.round()) ** 2).sum(1)
+    torch.testing.assert_close(scores[0], torch.exp(-shift / (2 * sigma**2)))
+
+
+@given(st.floats(10, 80), st.floats(10, 50), st.floats(0.5, 3), st.floats(0.01, 2))
+def test_scores_do_not_depend_on_the_scaling(x, y, sigma, confidence):
+    codecs = [HeatmapCodec(SIZE, sigma=sigma, scaling=scaling) for scaling in ("peak", "density")]
+    peak, density = (codec.decode(confidence * codec.encode(points((x, y)))) for codec in codecs)
+    torch.testing.assert_close(peak[1], density[1])
+    assert confidence * math.exp(-0.25 / sigma**2) * 0.999 <= peak[1].item() <= confidence * 1.001
+
+
+SWAP = [1, 0, 2, 4, 3]
+
+
+class Oracle(torch.nn.Module):
+    """A network that knows the answer: the maps of the keypoints, of the mirrored person for a mirrored image."""
+
+    def __init__(self, codec: HeatmapCodec, keypoints: torch.Tensor):
+        super().__init__()
+        mirrored = torch.stack((95 - keypoints[:, SWAP, 0], keypoints[:, SWAP, 1]), dim=-1)
+        self.plain, self.mirrored = codec.encode(keypoints), codec.encode(mirrored)
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [self.plain if images[0, 0, 0, 0] < images[0, 0, 0, -1] else self.mirrored]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.7, 1, 2]), st.booleans())
+def test_flip_test_and_decoding_invert_exactly(seed, sigma, on_lattice):
+    # Sixteenths of a heatmap pixel: both mirror images of such a position are exact in binary.
+    generator = torch.Generator().manual_seed(seed)
+    pixel = torch.stack([torch.randint(1, length - 1, (3, 5), generator=generator) for length in (24, 16)], dim=-1)
+    sixteenths = torch.randint(-8, 9, (3, 5, 2), generator=generator)
+    offset = sixteenths.clamp(-4, 4).div(4, rounding_mode="trunc") / 4 if on_lattice else sixteenths / 16
+    keypoints = 4 * (pixel + offset + 0.5) - 0.5
+    codec = HeatmapCodec(SIZE, sigma=sigma)
+    oracle = Oracle(codec, keypoints)
+    torch.testing.assert_close(oracle.mirrored.flip(-1)[:, SWAP], oracle.plain, rtol=1e-6, atol=0)
+    images = torch.linspace(0, 1, 96).expand(3, 3, 64, 96)
+    task = Supervised(oracle, codec, ((0, 1), (3, 4)))
+    (plain, scores), (averaged, averaged_scores) = task.predict(images), task.predict(images, flip_test=True)
+    assert torch.equal(averaged, plain)
+    torch.testing.assert_close(averaged_scores, scores, rtol=1e-6, atol=0)
+    if on_lattice:
+        assert torch.equal(plain, keypoints)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +163,7 @@ def test_cycle_is_exact_at_pixel_centres():
     ],
 )
 def test_decode_literals(rows, expected):
-    codec = HeatmapCodec((16, 16), sigma=1)
+    codec = HeatmapCodec((16, 16), sigma=1, scaling="peak")
     keypoints, scores = codec.decode(one_map(rows))
     assert keypoints.flatten().tolist() == [(coordinate + 0.5) * 4 - 0.5 for coordinate in expected]
     assert scores.item() == max(map(max, rows))

@@ -16,6 +16,7 @@ JOINTS = (
     *("right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head_top"),
 )
 FLIP_PAIRS = ((0, 5), (1, 4), (2, 3), (6, 11), (7, 10), (8, 9))
+UPPER_BODY = tuple(range(6, 14))
 SIDE = 64
 
 
@@ -27,6 +28,7 @@ def write_dataset(root: Path, train: int, val: int) -> None:
     images.mkdir(parents=True)
     annotations.mkdir(parents=True)
     category = {"id": 1, "name": "person", "keypoints": JOINTS, "skeleton": [], "flip_pairs": FLIP_PAIRS}
+    category["upper_body"] = UPPER_BODY
     for split, count in (("train", train), ("val", val)):
         people = []
         for number in range(1, count + 1):
@@ -64,7 +66,7 @@ def spec(**changes) -> TrainSpec:
         **{"paper": "fpd", "run": "student", "method": "supervised", "dataset": "lsp", "input": (SIDE, SIDE)},
         "model": {"name": "hourglass", "stacks": 1, "channels": 8, "stem": "pytorch-pose"},
         "heatmap": {"sigma": 1.0, "scaling": "peak"},
-        "augmentation": {"flip": True, "scale": (0.75, 1.25), "rotation": 30.0},
+        "augmentation": {"flip": True, "scale": (0.75, 1.25), "rotation": 30.0, "half_body": 0.0},
         "optimizer": {"name": "adam", "lr": 1e-3, "weight_decay": 0.0, "milestones": (), "gamma": 0.1},
         **{"epochs": 2, "batch_size": 4, "train_samples": None, "val_samples": None, "precision": "float32"},
         **{"compile": False, "validations": 1, "decoding": {"flip_test": True, "quarter_offset": True}},

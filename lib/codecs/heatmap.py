@@ -24,6 +24,11 @@ class HeatmapCodec:
     quarter_offset: bool = True
     stride: int = 4
 
+    @property
+    def peak(self) -> float:
+        """Maximum of the Gaussian."""
+        return 1 / (2 * math.pi * self.sigma**2) if self.scaling == "density" else 1.0
+
     def encode(self, keypoints: Tensor) -> Tensor:
         """Draw keypoints (B, K, 2), input px, as heatmaps (B, K, height / stride, width / stride), float32.
 
@@ -33,29 +38,33 @@ class HeatmapCodec:
         x, y = ((keypoints.float() + 0.5) / self.stride - 0.5).unbind(-1)
         # A Gaussian is separable: K * (H + W) exponentials instead of K * H * W.
         rows, columns = self._profile(y, height), self._profile(x, width)
-        peak = 1 / (2 * math.pi * self.sigma**2) if self.scaling == "density" else 1.0
-        return (peak * rows).unsqueeze(-1) * columns.unsqueeze(-2)
+        return (self.peak * rows).unsqueeze(-1) * columns.unsqueeze(-2)
 
     def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-        """Read keypoints (B, K, 2), input px, and scores (B, K), the maxima, from heatmaps (B, K, h, w).
+        """Read keypoints (B, K, 2), input px, and scores (B, K) from heatmaps (B, K, h, w).
 
+        A score is the map's maximum relative to the Gaussian's, so that thresholds mean the same with every scaling.
         The position is that of the maximum (the first in row-major order of equal ones). With `quarter_offset` it moves
         a quarter of a heatmap pixel along each axis towards the higher of the two neighbours, as stacked hourglasses
         are evaluated since Newell et al. (2016); along an axis on whose border the maximum lies it does not move.
+
+        Of a map that `encode` drew, in heatmap pixels: with n the integer nearest to the coordinate, the error is at
+        most 0.25, and 0 at n, n - 0.25 and n + 0.25; where n is on the border, and without `quarter_offset` everywhere,
+        it is the distance to n, at most 0.5.
         """
         height, width = heatmaps.shape[-2:]
         values = heatmaps.float().flatten(-2)
-        scores, peak = values.max(dim=-1)
+        maxima, place = values.max(dim=-1)
         position = []
-        for index, length, step in ((peak % width, width, 1), (peak // width, height, width)):
+        for index, length, step in ((place % width, width, 1), (place // width, height, width)):
             coordinate = index.float()
             if self.quarter_offset:
                 # At a border the reach is 0: both "neighbours" are the maximum itself and the slope is 0.
                 reach = step * ((index > 0) & (index < length - 1))
-                neighbours = values.gather(-1, torch.stack((peak - reach, peak + reach), dim=-1))
+                neighbours = values.gather(-1, torch.stack((place - reach, place + reach), dim=-1))
                 coordinate = coordinate + 0.25 * neighbours.diff(dim=-1).squeeze(-1).sign()
             position.append(coordinate)
-        return (torch.stack(position, dim=-1) + 0.5) * self.stride - 0.5, scores
+        return (torch.stack(position, dim=-1) + 0.5) * self.stride - 0.5, maxima / self.peak
 
     def _profile(self, centre: Tensor, length: int) -> Tensor:
         """Sample the 1-D Gaussian with maximum 1 around centre (B, K) at 0 .. length - 1: (B, K, length)."""

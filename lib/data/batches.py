@@ -9,18 +9,20 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from lib.data.crops import Crops
 from lib.data.prefetch import prefetch
-from lib.data.warp import invert, sample, transform, view_to_crop
+from lib.data.warp import invert, middle, sample, transform, view_to_crop
 from lib.errors import InputError
 
 # ImageNet, which the networks of this field are pre-trained on; grey levels 0 to 255.
 MEAN = 255 * np.array([0.485, 0.456, 0.406])
 STD = 255 * np.array([0.229, 0.224, 0.225])
 _NORMALISED = ((np.arange(256)[:, None] - MEAN) / STD).astype(np.float32)[:, None]  # (256, 1, 3)
+HALF_BODY_JOINTS = 8  # more of them must be visible for half a body to be shown (HRNet's public code)
 Views = Callable[[], dict[str, Tensor]]
 
 
@@ -28,12 +30,14 @@ Views = Callable[[], dict[str, Tensor]]
 class Augmentation:
     """Random flip with probability 1/2, uniform scale in [low, high] and uniform rotation in [-r, r] degrees.
 
-    The scale multiplies the person's size in the view. The rotation is about the centre of the person box.
+    The scale multiplies the person's size in the view. The rotation is about the centre of the person box. half_body is
+    the probability with which that box is first replaced by one about half of the body, see `half_boxes`.
     """
 
     flip: bool
     scale: tuple[float, float]
     rotation: float
+    half_body: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,21 +58,21 @@ class Batch:
 class Batches:
     """Epochs of batches from packed crops.
 
-    With an augmentation an epoch is a permutation of the people and one draw of flip, scale and angle for each, a pure
-    function of (seed, epoch); every process takes its slice of each global batch, so that neither a resumed run nor
-    another number of processes changes any of them; the last incomplete batch is dropped. Without one, an epoch is all
-    people in their order, in every process.
+    With an augmentation an epoch is a permutation of the people and one draw of half, scale, angle and flip for each, a
+    pure function of (seed, epoch); every process takes its slice of each global batch, so that neither a resumed run
+    nor another number of processes changes any of them; the last incomplete batch is dropped. Without one, an epoch is
+    all people in their order, in every process.
 
     Args:
         crops: from `open_crops`.
         sizes: (height, width) in px of each view; "student" is the one that keypoints refer to.
         batch_size: people per batch over all processes; at most all people.
         augmentation: for training; None for evaluation.
-        samples: use only this many people, evenly spaced; None: all.
+        rows: int64 rows of the crops to use, in this order; None: all.
         path: "cv2" warps in threads on the CPU, "grid_sample" on the device; None: by the device.
 
     Raises:
-        InputError: the processes cannot share a batch evenly.
+        InputError: there are no rows, or the processes cannot share a batch evenly.
     """
 
     def __init__(
@@ -82,12 +86,13 @@ class Batches:
         device: torch.device | str = "cpu",
         rank: int = 0,
         world: int = 1,
-        samples: int | None = None,
+        rows: NDArray[np.int64] | None = None,
         path: Literal["cv2", "grid_sample"] | None = None,
     ) -> None:
-        people = len(crops.ids)
-        count = min(samples or people, people)
-        self.rows = np.arange(count) * people // count
+        self.rows = np.arange(len(crops.ids)) if rows is None else rows
+        count = len(self.rows)
+        if not count:
+            raise InputError(f"no person to use among {len(crops.ids)} crops; choose more persons or images")
         self.batch_size = min(batch_size, count)
         if augmentation and self.batch_size % world:
             raise InputError(
@@ -99,6 +104,7 @@ class Batches:
         path = path or ("grid_sample" if self.device.type == "cuda" else "cv2")
         self._views = self._warped if path == "cv2" else self._gathered
         self._images = np.asarray(crops.images)  # slices of a memmap cost microseconds
+        self._middle = middle(crops.images.shape[1:3])
         self._threads = max(1, min(4, os.cpu_count() // world))  # four outrun the training of any network
         self._swap = np.arange(len(crops.joints))
         for left, right in crops.flip_pairs:
@@ -119,29 +125,33 @@ class Batches:
         """Map keypoints (B, K, 2), px of an unaugmented student view, to original px, (B, K, 2) float64."""
         points = torch.as_tensor(keypoints, dtype=torch.float64, device="cpu").numpy()
         one = np.ones(len(rows))
-        return transform(self.crops.to_image[rows], transform(self._maps("student", one, 0 * one), points))
+        maps = view_to_crop(self._middle, self.crops.input, self.sizes["student"], one, 0 * one)
+        return transform(self.crops.to_image[rows], transform(maps, points))
 
     def _draw(self, epoch: int) -> tuple[np.ndarray, ...]:
-        """Return rows, scales, angles and flips of all people in the order of the epoch."""
+        """Return rows, centres, scales, angles and flips of all people in the order of the epoch."""
         count = len(self.rows)
+        centre = np.tile(self._middle, (count, 1))
         if not self.augmentation:
-            return self.rows, np.ones(count), np.zeros(count), np.zeros(count, bool)
+            return self.rows, centre, np.ones(count), np.zeros(count), np.zeros(count, bool)
         rng = np.random.default_rng([self.seed, epoch])
         rows = self.rows[rng.permutation(count)]
         scale = rng.uniform(*self.augmentation.scale, count)
         angle = self.augmentation.rotation * rng.uniform(-1, 1, count)
-        mirrored = rng.random(count) < 0.5
-        return rows, scale, angle, mirrored & self.augmentation.flip
-
-    def _maps(self, view: str, scale: np.ndarray, angle: np.ndarray) -> np.ndarray:
-        return view_to_crop(self._images.shape[1:3], self.crops.input, self.sizes[view], scale, angle)
+        mirrored = (rng.random(count) < 0.5) & self.augmentation.flip
+        halved = rng.random(count) < self.augmentation.half_body
+        halved &= self.crops.visible[rows].sum(1) > HALF_BODY_JOINTS
+        upper = rng.standard_normal(count) < 0.5  # normal, as in HRNet's code: the upper body in 69 % of the draws
+        centre[halved], size = half_boxes(self.crops, rows[halved], upper[halved])
+        scale[halved] /= size
+        return rows, centre, scale, angle, mirrored
 
     def _prepare(self, draws: tuple[np.ndarray, ...], number: int) -> tuple[np.ndarray, Tensor, Tensor, Views]:
         """Do the host's part of one batch, in a thread; the views are what is left to do on the device."""
         share = self.batch_size // self.world
         begin = number * self.batch_size + self.rank * share
-        rows, scale, angle, mirrored = (values[begin : begin + share] for values in draws)
-        maps = {view: self._maps(view, scale, angle) for view in self.sizes}
+        rows, centre, scale, angle, mirrored = (values[begin : begin + share] for values in draws)
+        maps = {view: view_to_crop(centre, self.crops.input, size, scale, angle) for view, size in self.sizes.items()}
         keypoints, visible = transform(invert(maps["student"]), self.crops.keypoints[rows]), self.crops.visible[rows]
         # The flip mirrors the finished view, so that it is exact to the bit.
         keypoints[mirrored] = keypoints[mirrored][:, self._swap]
@@ -177,6 +187,31 @@ class Batches:
             return {name: grid_sample(on_device, maps[name], size, flips) for name, size in self.sizes.items()}
 
         return views
+
+
+def evenly_spaced(count: int | None, total: int) -> NDArray[np.int64]:
+    """Return `count` evenly spaced indices of `total` things; all for None or where there are no more."""
+    count = min(count or total, total)
+    return np.arange(count) * total // count
+
+
+def half_boxes(crops: Crops, rows: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return, of boxes about one half of each body, the centre (B, 2), crop px, and the size (B,), 1 = person box.
+
+    The half-body transform of HRNet's public code: the upper body where `upper` (B,) asks for it, else the lower one,
+    and the other where a half has no more than two visible joints. The box is centred at the mean of the joints; it
+    has the aspect of the person box and 1.5 times the joints' extent (the person box's size where they coincide).
+    It is sampled from the crop, at the crop's resolution; that code samples the image.
+    """
+    visible = crops.visible[rows]
+    above = visible & np.isin(np.arange(visible.shape[1]), crops.upper_body)
+    below = visible & ~above
+    upper = (above.sum(1) > 2) & (upper | (below.sum(1) <= 2))
+    chosen = np.where(upper[:, None], above, below)[..., None]
+    points = crops.keypoints[rows].astype(np.float64)
+    extent = np.max(points, 1, where=chosen, initial=-np.inf) - np.min(points, 1, where=chosen, initial=np.inf)
+    size = 1.5 * (extent / crops.input[::-1]).max(1)
+    return points.mean(1, where=chosen), np.where(size > 0, size, 1)
 
 
 def grid_sample(crops: Tensor, maps: np.ndarray, size: tuple[int, int], mirrored: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ import os
 import time
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from lib.data.warp import invert, sample, transform
 from lib.errors import InputError
 from lib.files import atomic
 
-SPLITS = ("train", "val")
+ARRAYS = ("keypoints", "visible", "to_image", "ids", "image_ids", "box_scores")  # of Crops, besides the images
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,10 @@ class Crops:
 
     images (N, H, W, 3) uint8 RGB, read from disk on access; keypoints (N, K, 2) float32 in crop px, (0, 0) where not
     visible; visible (N, K) bool, the joint has a usable label; to_image (N, 2, 3) float64, crop px to original px;
-    ids (N,) int64, the annotations' ids. joints are K names, flip_pairs the indices of left-right pairs. input is
-    (height, width) of the person box in crop px, H and W are `margin` times that.
+    ids (N,) int64, of the annotations or detections; image_ids (N,) int64; box_scores (N,) float32, the detector's, 1
+    for annotated people. joints are K names, flip_pairs the indices of left-right pairs, upper_body the indices of the
+    joints above the hips. input is (height, width) of the person box in crop px; H and W are that or, with a margin,
+    more.
     """
 
     images: np.ndarray
@@ -34,28 +36,41 @@ class Crops:
     visible: np.ndarray
     to_image: np.ndarray
     ids: np.ndarray
+    image_ids: np.ndarray
+    box_scores: np.ndarray
     joints: tuple[str, ...]
     flip_pairs: tuple[tuple[int, int], ...]
+    upper_body: tuple[int, ...]
     input: tuple[int, int]
-    margin: float
 
 
 def open_crops(folder: Path, split: str) -> Crops:
     """Open the split "train" or "val" of a folder that `pack` wrote."""
     meta = json.loads((folder / "meta.json").read_text())
-    arrays = {name: np.load(folder / split / f"{name}.npy") for name in ("keypoints", "visible", "to_image", "ids")}
     return Crops(
         images=np.load(folder / split / "images.npy", mmap_mode="r"),
-        **arrays,
+        **{name: np.load(folder / split / f"{name}.npy") for name in ARRAYS},
         joints=tuple(meta["joints"]),
         flip_pairs=tuple(map(tuple, meta["flip_pairs"])),
+        upper_body=tuple(meta["upper_body"]),
         input=tuple(meta["input"]),
-        margin=meta["margin"],
     )
 
 
-def pack(annotations: Path, images: Path, out: Path, *, input: tuple[int, int], padding: float, margin: float) -> None:
+def pack(
+    annotations: Path,
+    images: Path,
+    out: Path,
+    *,
+    input: tuple[int, int],
+    padding: float,
+    margin: float,
+    boxes: Literal["annotations", "detections"] = "annotations",
+) -> None:
     """Cut every person of a dataset out of its images.
+
+    Memory is what reading a split's annotations takes, about 2 kB per person (0.4 GB at COCO's 150,000); crops are
+    written as they are made, and a few images per core are held at a time.
 
     Args:
         annotations: folder with train.json and val.json, COCO keypoints. People without a labelled joint and crowds
@@ -64,81 +79,125 @@ def pack(annotations: Path, images: Path, out: Path, *, input: tuple[int, int], 
         out: folder to write: meta.json and, per split, the arrays of `Crops`. It appears complete or not at all.
         input: (height, width) in px at which a network sees the person box. The box is the annotation's bbox, widened
             about its centre to this aspect, then `padding` times as large.
-        margin: side of the crop relative to the box, room for rotation and zooming out.
+        margin: side of a training crop relative to the box, room for rotation and zooming out. A validation crop is
+            the box.
+        boxes: whose boxes are validated on: the annotations' or, all of them and as they are, those of a detector in
+            detections.json. People found by a detector have no visible joint.
 
     Raises:
-        InputError: an image is missing, cannot be read or has another size than annotated; a bbox or split is empty.
+        InputError: an image is missing, cannot be read or has another size than annotated; a bbox is empty or outside
+            its image; a split has no person; there is no detections.json.
         OSError: the disk is full.
     """
+    sources = {"train": annotations / "train.json", "val": annotations / "val.json"}
+    if boxes == "detections":
+        sources["val"] = annotations / "detections.json"
+        if not sources["val"].is_file():
+            raise InputError(
+                f"{sources['val']} is missing; put a detector's result file into {images} and convert again, or set "
+                f"packs.{out.name}.boxes: annotations"
+            )
+    margins = {"train": margin, "val": 1.0}
     with atomic(out) as folder:
-        for split in SPLITS:
-            document = json.loads((annotations / f"{split}.json").read_text())
-            (folder / split).mkdir(parents=True)
-            _pack_split(document, images, folder / split, input, padding, margin)
-        category = document["categories"][0]
+        for split, source in sources.items():
+            size = tuple(round(side * margins[split]) for side in input)
+            info, category = _pack_split(source, images, folder / split, input, padding, size)
         meta = {
             "joints": category["keypoints"],
             "flip_pairs": category["flip_pairs"],
+            "upper_body": category["upper_body"],
             "input": input,
             "padding": padding,
-            "margin": margin,
-            "dataset": document["info"],
+            "margin": margins,
+            "boxes": boxes,
+            "dataset": info,
         }
         (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
 
 
 def _pack_split(
-    document: dict, images: Path, folder: Path, input: tuple[int, int], padding: float, margin: float
-) -> None:
-    order = {image["id"]: index for index, image in enumerate(document["images"])}
-    people = [person for person in document["annotations"] if person["num_keypoints"] and not person["iscrowd"]]
-    people.sort(key=lambda person: order[person["image_id"]])
-    if not people:
-        raise InputError(f"no person with a labelled joint among the {folder.name} annotations of {images}")
-    groups = [list(group) for _, group in groupby(people, key=lambda person: person["image_id"])]
-    records = [document["images"][order[group[0]["image_id"]]] for group in groups]
+    source: Path, images: Path, folder: Path, input: tuple[int, int], padding: float, size: tuple[int, int]
+) -> tuple[dict, dict]:
+    """Write the arrays of one split; return info and category of its annotations."""
+    info, category, records, people = _read_people(source)
     missing = [record["file_name"] for record in records if not (images / record["file_name"]).is_file()]
     if missing:
         names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise InputError(f"{len(missing)} of {len(records)} annotated images are not in {images}: {names}")
 
-    size = tuple(round(side * margin) for side in input)
-    ids = np.array([person["id"] for person in people], np.int64)
-    to_image = crop_to_image(np.array([person["bbox"] for person in people], np.float64), ids, input, padding, size)
-    labels = np.array([person["keypoints"] for person in people], np.float64).reshape(len(people), -1, 3)
-    visible = labels[..., 2] > 0
-    keypoints = np.where(visible[..., None], transform(invert(to_image), labels[..., :2]), 0).astype(np.float32)
-    for name, array in (("keypoints", keypoints), ("visible", visible), ("to_image", to_image), ("ids", ids)):
-        np.save(folder / f"{name}.npy", array)
+    labels, count = people.pop("labels"), len(people["ids"])
+    to_image = people["to_image"] = crop_to_image(people.pop("bboxes"), input, padding, size)
+    visible = people["visible"] = labels[..., 2] > 0
+    keypoints = np.where(visible[..., None], transform(invert(to_image), labels[..., :2]), 0)
+    people["keypoints"] = keypoints.astype(np.float32)
+    folder.mkdir(parents=True)
+    for name in ARRAYS:
+        np.save(folder / f"{name}.npy", people[name])
 
-    tasks = list(zip(records, np.split(to_image, np.cumsum([len(group) for group in groups])[:-1]), strict=True))
+    starts = np.flatnonzero(np.diff(people["image_ids"])) + 1
+    tasks = list(zip(records, np.split(to_image, starts), strict=True))
     began, done, path = time.perf_counter(), 0, folder / "images.npy"
     try:
         # Plain writes report a full disk; touching the pages of a sparse memory map would kill the process.
         with path.open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (len(people), *size, 3)}
+            header = {"descr": "|u1", "fortran_order": False, "shape": (count, *size, 3)}
             np.lib.format.write_array_header_1_0(file, header)
             for number, crops in enumerate(prefetch(partial(_cut_image, images, size), tasks, os.cpu_count()), 1):
                 file.writelines(crops)
                 done += len(crops)
                 if number % 500 == 0 or number == len(tasks):
                     rate = number / (time.perf_counter() - began)
-                    print(f"{folder.name}: {done}/{len(people)} people, {rate:.0f} images/s", flush=True)
+                    print(f"{folder.name}: {done}/{count} people, {rate:.0f} images/s", flush=True)
     except OSError as error:
         raise OSError(error.errno, error.strerror, error.filename or str(path)) from error
+    return info, category
 
 
-def crop_to_image(
-    bboxes: np.ndarray, ids: np.ndarray, input: tuple[int, int], padding: float, size: tuple[int, int]
-) -> np.ndarray:
+def _read_people(source: Path) -> tuple[dict, dict, list[dict], dict[str, np.ndarray]]:
+    """Read info, category, the images that show people, and the people's values, a row each, grouped by image."""
+    document = json.loads(source.read_text())
+    category, order = document["categories"][0], {image["id"]: index for index, image in enumerate(document["images"])}
+    # A detection has a score and no labels.
+    entries = [e for e in document["annotations"] if "score" in e or (e["num_keypoints"] and not e["iscrowd"])]
+    if not entries:
+        raise InputError(f"no person in {source}; expected a labelled joint of at least one")
+    entries.sort(key=lambda entry: order[entry["image_id"]])
+    unlabelled = [0] * 3 * len(category["keypoints"])
+    people = {
+        "ids": np.array([entry["id"] for entry in entries], np.int64),
+        "image_ids": np.array([entry["image_id"] for entry in entries], np.int64),
+        "box_scores": np.array([entry.get("score", 1) for entry in entries], np.float32),
+        "bboxes": np.array([entry["bbox"] for entry in entries], np.float64),
+        "labels": np.array([unlabelled if "score" in entry else entry["keypoints"] for entry in entries], np.float64),
+    }
+    people["labels"] = people["labels"].reshape(len(entries), -1, 3)
+    shown = [document["images"][order[entry["image_id"]]] for entry in entries]
+    _check_boxes(source, people, np.array([(image["width"], image["height"]) for image in shown]))
+    return document["info"], category, list({image["id"]: image for image in shown}.values()), people
+
+
+def _check_boxes(source: Path, people: dict[str, np.ndarray], size: np.ndarray) -> None:
+    """Raise InputError for a box without extent, or without a pixel in its image of `size` (N, 2), width and height."""
+    corner, extent = people["bboxes"][:, :2], people["bboxes"][:, 2:]
+    empty = ~((extent >= 0).all(axis=1) & (extent > 0).any(axis=1))
+    outside = ~((corner < size) & (corner + np.maximum(extent, 1) > 0)).all(axis=1)
+    for wrong, what in ((empty, "an empty bbox"), (outside, "a bbox outside its image")):
+        if wrong.any():
+            row = wrong.argmax()
+            bbox, (width, height) = people["bboxes"][row].tolist(), size[row]
+            raise InputError(
+                f"{source}: annotation {people['ids'][row]} has {what} ({wrong.sum()} have): {bbox} in "
+                f"{width} x {height} px; expected x, y, width, height with a pixel in the image"
+            )
+
+
+def crop_to_image(bboxes: np.ndarray, input: tuple[int, int], padding: float, size: tuple[int, int]) -> np.ndarray:
     """Map pixels of crops of `size` (height, width) to pixels of the original images, (N, 2, 3).
 
     A bbox (x, y, w, h) covers w * h pixels from pixel (x, y) on: its centre is x + (w - 1) / 2.
     """
     corner, extent = bboxes[:, :2], bboxes[:, 2:]
     step = (extent / input[::-1]).max(axis=1) * padding  # original px per crop px
-    if not (step > 0).all():
-        raise InputError(f"annotation {ids[step.argmin()]} has an empty bbox; expected a width or height above 0 px")
     matrix = np.zeros((len(bboxes), 2, 3))
     matrix[:, 0, 0] = matrix[:, 1, 1] = step
     matrix[:, :, 2] = corner + (extent - 1) / 2 - step[:, None] * (np.array(size[::-1]) - 1) / 2

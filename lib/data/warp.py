@@ -12,14 +12,15 @@ cv2.setNumThreads(1)
 
 
 def view_to_crop(
-    crop: tuple[int, int], box: tuple[int, int], view: tuple[int, int], scale: np.ndarray, angle: np.ndarray
+    centre: np.ndarray, box: tuple[int, int], view: tuple[int, int], scale: np.ndarray, angle: np.ndarray
 ) -> np.ndarray:
     """Map pixels of views to pixels of the crops that they show.
 
-    The view shows the box at the crop's centre, with the person turned by `angle` and `scale` times as large.
+    The view shows the box about `centre`, with the person turned by `angle` and `scale` times as large.
 
     Args:
-        crop, box, view: (height, width) in px; box is in the crop's pixels.
+        centre: (B, 2) or (2,), px of the crop.
+        box, view: (height, width) in px; box is in the crop's pixels.
         scale, angle: (B,); angle in degrees, positive is clockwise as seen on the screen.
 
     Returns:
@@ -28,8 +29,12 @@ def view_to_crop(
     cos, sin = np.cos(np.radians(angle)) / scale, np.sin(np.radians(angle)) / scale
     zoom = np.array([box[1] / view[1], box[0] / view[0]])
     linear = np.stack([cos, sin, -sin, cos], axis=-1).reshape(-1, 2, 2) * zoom
-    crop_centre, view_centre = (np.array([width - 1, height - 1]) / 2 for height, width in (crop, view))
-    return np.concatenate([linear, (crop_centre - linear @ view_centre)[..., None]], axis=-1)
+    return np.concatenate([linear, (centre - linear @ middle(view))[..., None]], axis=-1)
+
+
+def middle(size: tuple[int, int]) -> np.ndarray:
+    """Return the (x, y) of the centre of an image of `size` (height, width)."""
+    return (np.array(size[::-1]) - 1) / 2
 
 
 def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -9,8 +9,9 @@ from lib.tasks import Task
 def predict(task: Task, batches: Batches, flip_test: bool) -> dict[str, np.ndarray]:
     """Predict every row of `batches` (no augmentation), in float32.
 
-    Returns ids (N,) of the annotations, keypoints (N, K, 2) float32 in original image px and scores (N, K) float32. The
-    task is left in evaluation mode.
+    Returns ids (N,) of the annotations or detections, image_ids (N,), keypoints (N, K, 2) float32 in original image px,
+    scores (N, K) float32 relative to the target's maximum, box_scores (N,) float32 and areas (N,) float32, those of the
+    padded person boxes in original image px^2. The task is left in evaluation mode.
     """
     task.eval()
     rows, keypoints, scores = [], [], []
@@ -19,8 +20,13 @@ def predict(task: Task, batches: Batches, flip_test: bool) -> dict[str, np.ndarr
         rows.append(batch.rows)
         keypoints.append(batches.to_image(points, batch.rows))
         scores.append(score.cpu().numpy())
+    crops, rows = batches.crops, np.concatenate(rows)
+    step = crops.to_image[rows, 0, 0]  # original px per crop px
     return {
-        "ids": batches.crops.ids[np.concatenate(rows)],
+        "ids": crops.ids[rows],
+        "image_ids": crops.image_ids[rows],
         "keypoints": np.concatenate(keypoints).astype(np.float32),
         "scores": np.concatenate(scores).astype(np.float32),
+        "box_scores": crops.box_scores[rows],
+        "areas": (crops.input[0] * step * crops.input[1] * step).astype(np.float32),
     }

@@ -62,7 +62,8 @@ def annotate(images: Path, out: Path) -> list[dict]:
                 "iscrowd": 0,
             }
         )
-    category = {"id": 1, "keypoints": [str(joint) for joint in range(JOINTS)], "flip_pairs": PAIRS}
+    joints = [str(joint) for joint in range(JOINTS)]
+    category = {"id": 1, "keypoints": joints, "flip_pairs": PAIRS, "upper_body": [*range(6, JOINTS)]}
     document = {"info": {}, "images": records, "annotations": people, "categories": [category]}
     for split in ("train", "val"):
         (out / f"{split}.json").write_text(json.dumps(document))

@@ -103,10 +103,12 @@ def random_crops(side: int, people: int) -> Crops:
         visible=np.ones((people, joints), bool),
         to_image=np.tile(np.eye(2, 3), (people, 1, 1)),
         ids=np.arange(people),
+        image_ids=np.arange(people),
+        box_scores=np.ones(people, np.float32),
         joints=toy.JOINTS,
         flip_pairs=toy.FLIP_PAIRS,
+        upper_body=(),
         input=(side, side),
-        margin=1.5,
     )
 
 
