@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.errors import InputError
-from lib.metrics import curve, score
-from lib.metrics.pck import LSP_THRESHOLDS, lsp_pck, mpii_pckh, pck, pck_curve
+from lib.metrics.pck import LSP_THRESHOLDS, lsp_curve, lsp_pck, mpii_curve, mpii_pckh, pck, pck_curve, pckh
 
 JOINTS = 14
 COLUMNS = {"head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "mean", "auc"}
@@ -144,6 +143,92 @@ def test_pck_grows_with_the_threshold_and_truth_scores_100(seed):
     assert set(lsp_pck(truth, truth, visible).values()) == {100.0}
 
 
+def pckh_reference(pred, truth, visible, head_sizes, threshold=0.5):
+    """PCKh as HRNet defines it, one joint at a time: columns, mean over all counted labels, and mean over joints."""
+
+    def counts(joint, threshold):
+        right = total = 0
+        for p, t, v, size in zip(pred, truth, visible, head_sizes, strict=True):
+            if v[joint]:
+                total += 1
+                right += math.hypot(p[joint][0] - t[joint][0], p[joint][1] - t[joint][1]) / size <= threshold
+        return right, total
+
+    def pooled(threshold):
+        right, total = map(sum, zip(*(counts(joint, threshold) for joint in counted), strict=True))
+        return 100 * right / total
+
+    counted = [joint for joint in range(16) if joint not in (6, 7)]
+    at = [100 * right / total for right, total in (counts(joint, threshold) for joint in range(16))]
+    curve = [pooled(step / 100) for step in range(51)]
+    return {
+        "head": at[9],
+        "shoulder": (at[12] + at[13]) / 2,
+        "elbow": (at[11] + at[14]) / 2,
+        "wrist": (at[10] + at[15]) / 2,
+        "hip": (at[2] + at[3]) / 2,
+        "knee": (at[1] + at[4]) / 2,
+        "ankle": (at[0] + at[5]) / 2,
+        "mean": pooled(threshold),
+        "auc": sum((a + b) / 2 for a, b in pairwise(curve)) / 50,
+    }, sum(at[joint] for joint in counted) / 14
+
+
+@pytest.fixture(scope="module")
+def real(shared_data):
+    """True joints (N, 16, 2), labels' existence (N, 16) and head sizes (N,) of MPII's 2,958 validation persons."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(shared_data / "samples/mpii/annot/valid.h5") as file:
+        truth, sizes = file["part"][:], file["normalize"][:]
+    return truth, (truth != 0).any(axis=-1), sizes  # unlabelled joints are at (0, 0)
+
+
+def test_real_truth_scores_exactly_100(real):
+    truth, visible, sizes = real
+    result = pckh(truth, truth, visible, sizes)
+    assert result.keys() == COLUMNS
+    assert set(result.values()) == {100.0}
+    assert pckh(truth, truth, visible, sizes, threshold=0.1, pooled=False)["mean"] == 100
+
+
+def test_real_jitter_equals_a_naive_loop(real):
+    truth, visible, sizes = (array[::3] for array in real)
+    noise = np.random.default_rng(0).normal(0, 0.35, truth.shape)
+    pred = (truth + noise * sizes[:, None, None]).astype(np.float32)  # as predictions are stored
+    expected, averaged = pckh_reference(pred.tolist(), truth.tolist(), visible.tolist(), sizes.tolist())
+    assert 20 < expected["mean"] < 80
+    assert pckh(pred, truth, visible, sizes) == pytest.approx(expected)
+    assert pckh(pred, truth, visible, sizes, pooled=False)["mean"] == pytest.approx(averaged)
+    assert averaged != pytest.approx(expected["mean"], abs=1e-3)
+
+
+def test_threshold_of_a_tenth_is_not_eleven_hundredths():
+    # Every joint 10.5 % of the head size off: right at 0.11, where HRNet reads its "0.1", and wrong at 0.10.
+    truth = np.zeros((1, 16, 2))
+    visible, sizes = np.ones((1, 16), bool), np.array([200.0])
+    assert pckh(truth + np.array([21, 0]), truth, visible, sizes, threshold=0.1)["mean"] == 0
+    assert pckh(truth + np.array([21, 0]), truth, visible, sizes, threshold=0.11)["mean"] == 100
+    assert pckh(truth + np.array([20, 0]), truth, visible, sizes, threshold=0.1)["mean"] == 100
+
+
+def test_mpii_auc_closed_form():
+    # Every joint 30 % of the head size off: the curve steps from 0 to 100 between 0.29 and 0.30.
+    truth = np.zeros((1, 16, 2))
+    persons = truth + np.array([0, 30]), truth, np.ones((1, 16), bool), np.array([100.0])
+    thresholds, values = mpii_curve(*persons)
+    assert (thresholds[0], thresholds[30], thresholds[-1]) == (0, 0.3, 0.5)
+    np.testing.assert_array_equal(values, [0] * 30 + [100] * 21)
+    assert pckh(*persons)["auc"] == pytest.approx(100 * (0.5 + 20) / 50)
+
+
+def test_curves_end_at_the_mean():
+    lsp, mpii = persons(1), persons(1, joints=16)
+    assert lsp_curve(*lsp)[1][-1] == pytest.approx(lsp_pck(*lsp)["mean"])
+    sizes = np.linspace(20, 40, 6)
+    for pooled in (True, False):
+        assert mpii_curve(*mpii, sizes, pooled)[1][-1] == pytest.approx(pckh(*mpii, sizes, pooled=pooled)["mean"])
+
+
 def test_mpii_literal():
     # Head boxes of 30 x 40 px: head size 0.6 * 50 = 30 px; 15 px is exactly PCKh 0.5.
     truth = np.zeros((2, 16, 2))
@@ -171,47 +256,12 @@ def test_mpii_pooled_mean_is_the_share_of_all_labelled_joints():
     assert mpii_pckh(truth, truth, visible, boxes)["auc"] == 100
 
 
-def coco(truth, visible, ids):
-    keypoints = np.concatenate([truth, visible[..., None] * 2], axis=-1)
-    return {
-        "info": {"dataset": "lsp", "source": "synthetic", "note": ""},
-        "categories": [{"id": 1, "keypoints": [f"joint{k}" for k in range(JOINTS)]}],
-        "annotations": [
-            {"id": int(i), "keypoints": row.reshape(-1).tolist()} for i, row in zip(ids, keypoints, strict=True)
-        ],
-    }
-
-
-def test_score_matches_by_id_and_scores_the_predicted_persons_only():
-    pred, truth, visible = persons(5, count=10)
-    annotations = coco(truth, visible, np.arange(10) + 100)
-    chosen = np.array([7, 2, 5, 9, 1, 0])
-    result = score(annotations, {"ids": chosen + 100, "keypoints": pred[chosen]})
-    assert result == pytest.approx(lsp_pck(pred[chosen], truth[chosen], visible[chosen]))
-    thresholds, values = curve(annotations, {"ids": chosen + 100, "keypoints": pred[chosen]})
-    assert (thresholds[0], thresholds[-1]) == (0, 0.2)
-    assert values[-1] == pytest.approx(result["mean"])
-
-
-def test_score_leaves_out_what_nobody_has():
-    pred, truth, visible = persons(5)
-    visible[:, [6, 11]] = False
-    result = score(coco(truth, visible, range(6)), {"ids": np.arange(6), "keypoints": pred})
-    assert result.keys() == COLUMNS - {"wrist"}
-
-
-@pytest.mark.parametrize(
-    ("ids", "shape", "dataset", "message"),
-    [
-        ([0, 77], (2, JOINTS, 2), "lsp", "1 annotation ids that the annotations lack, first 77"),
-        ([0, 0], (2, JOINTS, 2), "lsp", "twice"),
-        ([0, 1], (2, 16, 2), "lsp", "shape"),
-        ([0, 1], (2, JOINTS, 2), "coco", "no metric for dataset 'coco'"),
-    ],
-)
-def test_score_refuses(ids, shape, dataset, message):
-    _, truth, visible = persons(1)
-    annotations = coco(truth, visible, range(6))
-    annotations["info"]["dataset"] = dataset
-    with pytest.raises(InputError, match=message):
-        score(annotations, {"ids": np.array(ids), "keypoints": np.zeros(shape)})
+@given(st.integers(0, 999), st.floats(0.01, 100), st.floats(-1e3, 1e3))
+@settings(max_examples=30, deadline=None)
+def test_pckh_is_invariant(seed, scale, shift):
+    pred, truth, visible = persons(seed, count=12, joints=16)
+    generator = np.random.default_rng(seed)
+    sizes, order = generator.uniform(20, 40, 12), generator.permutation(12)
+    moved = [(points * scale + shift)[order] for points in (pred, truth)]
+    result = pckh(*moved, visible[order], (sizes * scale)[order])
+    assert result == pytest.approx(pckh(pred, truth, visible, sizes), nan_ok=True)

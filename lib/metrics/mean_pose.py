@@ -1,10 +1,13 @@
 """The baseline that sees no image: everybody in the average pose."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lib.errors import InputError
+from lib.metrics import people
 
 
 def mean_pose(train: Mapping[str, Any], test: Mapping[str, Any], ids: NDArray) -> dict[str, NDArray]:
@@ -13,19 +16,27 @@ def mean_pose(train: Mapping[str, Any], test: Mapping[str, Any], ids: NDArray) -
     train, test: COCO-keypoints JSON; ids (N,) of test annotations. A place is an offset from the box's centre in units
     of its longer side, averaged over the persons with that joint labelled.
 
-    Returns ids and keypoints (N, K, 2) in image px.
+    Returns ids and keypoints (N, K, 2) in image px. Raises InputError for a joint that no training person has labelled,
+    and for ids that are unknown or occur twice.
     """
-    labels = np.array([person["keypoints"] for person in train["annotations"]], np.float64)
-    labels = labels.reshape(len(labels), -1, 3)
-    centres, sides = boxes(train["annotations"])
+    joints = train["categories"][0]["keypoints"]
+    persons = [person for person in train["annotations"] if any(person["keypoints"][2::3])]
+    labels = np.array([person["keypoints"] for person in persons], np.float64).reshape(-1, len(joints), 3)
+    labelled = labels[..., 2] > 0
+    never = [name for name, count in zip(joints, labelled.sum(axis=0), strict=True) if count == 0]
+    if never:
+        count, names = len(train["annotations"]), ", ".join(never)
+        raise InputError(
+            f"no mean pose: none of {count} training persons has a label of {names}; expected one at least"
+        )
+    centres, sides = boxes(persons)
     places = (labels[..., :2] - centres[:, None]) / sides[:, None, None]
-    pose = np.average(places, axis=0, weights=np.repeat(labels[..., 2:] > 0, 2, axis=2))
-    persons = {person["id"]: person for person in test["annotations"]}
-    centres, sides = boxes([persons[number] for number in ids.tolist()])
+    pose = np.average(places, axis=0, weights=np.repeat(labelled[..., None], 2, axis=2))
+    centres, sides = boxes(people(test, ids))
     return {"ids": ids, "keypoints": centres[:, None] + pose * sides[:, None, None]}
 
 
-def boxes(persons: list[Mapping[str, Any]]) -> tuple[NDArray, NDArray]:
+def boxes(persons: Sequence[Mapping[str, Any]]) -> tuple[NDArray, NDArray]:
     """Centres (N, 2) and longer sides (N,) of the persons' boxes in px."""
-    box = np.array([person["bbox"] for person in persons], np.float64)
+    box = np.array([person["bbox"] for person in persons], np.float64).reshape(-1, 4)
     return box[:, :2] + (box[:, 2:] - 1) / 2, box[:, 2:].max(axis=1)

@@ -60,14 +60,15 @@ def torso(truth: NDArray, visible: NDArray) -> NDArray:
 
 
 def lsp_curve(pred: NDArray, truth: NDArray, visible: NDArray) -> tuple[NDArray, NDArray]:
-    """Thresholds 0 to 0.2 of the torso in steps of 0.01, and the PCK of the 14 LSP joints at each: (T,), (T, 14).
+    """Thresholds 0 to 0.2 of the torso in steps of 0.01, and the mean PCK of the 14 LSP joints at each: (T,), (T,).
 
-    Raises InputError where no person has both ends of the torso labelled.
+    Arguments of `lsp_pck`. Raises InputError where no person has both ends of the torso labelled.
     """
     norm = torso(truth, visible)
     if not (norm > 0).any():
         raise InputError(f"none of {len(norm)} persons has right hip and left shoulder labelled: PCK needs the torso")
-    return LSP_THRESHOLDS, pck_curve(pred, truth, visible, norm, LSP_THRESHOLDS)
+    joints = pck_curve(pred, truth, visible, norm, LSP_THRESHOLDS)
+    return LSP_THRESHOLDS, np.array([mean(row) for row in joints])
 
 
 def lsp_pck(pred: NDArray, truth: NDArray, visible: NDArray) -> dict[str, float]:
@@ -78,10 +79,11 @@ def lsp_pck(pred: NDArray, truth: NDArray, visible: NDArray) -> dict[str, float]
     row of a method quoted in FPD's Table 3 from that method's predictions. Raises InputError as `lsp_curve`.
     """
     _, curve = lsp_curve(pred, truth, visible)
+    joints = pck(pred, truth, visible, torso(truth, visible), 0.2)
     return {
-        **{name: mean(curve[-1, list(joints)]) for name, joints in LSP_COLUMNS.items()},
-        "mean": mean(curve[-1]),
-        "auc": area(np.array([mean(row) for row in curve])),
+        **{name: mean(joints[list(columns)]) for name, columns in LSP_COLUMNS.items()},
+        "mean": mean(joints),
+        "auc": area(curve),
     }
 
 
@@ -93,24 +95,49 @@ def mpii_pckh(
     threshold: float = 0.5,
     pooled: bool = True,
 ) -> dict[str, float]:
+    """`pckh` of people whose head boxes (N, 4) px are known: x1, y1, x2, y2; the head size is 0.6 of the diagonal."""
+    boxes = np.asarray(head_boxes, dtype=np.float64)
+    head_sizes = 0.6 * np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=-1)
+    return pckh(pred, truth, visible, head_sizes, threshold, pooled)
+
+
+def pckh(
+    pred: NDArray,
+    truth: NDArray,
+    visible: NDArray,
+    head_sizes: NDArray,
+    threshold: float = 0.5,
+    pooled: bool = True,
+) -> dict[str, float]:
     """PCKh of the usual seven columns, their mean without pelvis and thorax, and the area under the curve, in percent.
 
-    pred, truth (N, 16, 2) px in MPII's joint order; visible (N, 16) bool; head_boxes (N, 4) px: x1, y1, x2, y2, whose
-    diagonal times 0.6 is the head size. `pooled` weights the joints of the mean by how often they are labelled (HRNet's
-    evaluation); otherwise each joint counts the same. AUC: trapezoid over thresholds 0 to 0.5 in steps of 0.01, divided
-    by 0.5.
+    pred, truth (N, 16, 2) px in MPII's joint order; visible (N, 16) bool, true for labelled joints; head_sizes (N,) px.
+    `pooled` weights the joints of the mean by how often they are labelled (HRNet's evaluation); otherwise each joint
+    counts the same (the older Torch evaluation). Threshold 0.1 means 0.10; the "PCKh@0.1" printed by HRNet's code, and
+    by code built on it, is read off its curve at 0.11. AUC: trapezoid over `mpii_curve` divided by 0.5.
     """
-    boxes = np.asarray(head_boxes, dtype=np.float64)
-    norm = 0.6 * np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=-1)
-    curve = pck_curve(pred, truth, visible, norm, [*MPII_THRESHOLDS, threshold])
-    counted = list(MPII_COUNTED)
-    weights = (visible & (norm > 0)[:, None]).sum(axis=0)[counted] if pooled else None
-    means = np.array([mean(row[counted], weights) for row in curve])
+    _, curve = mpii_curve(pred, truth, visible, head_sizes, pooled)
+    joints = pck(pred, truth, visible, head_sizes, threshold)
     return {
-        **{name: mean(curve[-1, list(joints)]) for name, joints in MPII_COLUMNS.items()},
-        "mean": float(means[-1]),
-        "auc": area(means[:-1]),
+        **{name: mean(joints[list(columns)]) for name, columns in MPII_COLUMNS.items()},
+        "mean": mpii_mean(joints, visible, head_sizes, pooled),
+        "auc": area(curve),
     }
+
+
+def mpii_curve(
+    pred: NDArray, truth: NDArray, visible: NDArray, head_sizes: NDArray, pooled: bool = True
+) -> tuple[NDArray, NDArray]:
+    """Thresholds 0 to 0.5 of the head size in steps of 0.01, and the mean PCKh at each: (T,), (T,); as `pckh`."""
+    curve = pck_curve(pred, truth, visible, head_sizes, MPII_THRESHOLDS)
+    return MPII_THRESHOLDS, np.array([mpii_mean(row, visible, head_sizes, pooled) for row in curve])
+
+
+def mpii_mean(joints: NDArray, visible: NDArray, head_sizes: NDArray, pooled: bool) -> float:
+    """Mean of the PCKh of all joints (16,) but pelvis and thorax; arguments of `pckh`."""
+    counted = list(MPII_COUNTED)
+    weights = (visible & (head_sizes > 0)[:, None]).sum(axis=0)[counted] if pooled else None
+    return mean(joints[counted], weights)
 
 
 def mean(values: NDArray, weights: NDArray | None = None) -> float:
