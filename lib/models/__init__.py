@@ -6,14 +6,15 @@ from torch import nn
 
 from lib.errors import InputError
 from lib.models.hourglass import StackedHourglass
+from lib.models.pyranet import PyraNet
 
-ARCHITECTURES = {"hourglass": StackedHourglass}
+ARCHITECTURES = {"hourglass": StackedHourglass, "pyranet": PyraNet}
 
 
 def build_model(spec: dict) -> nn.Module:
     """Build the network that `spec` describes: `name`, `joints` and the architecture's own keys.
 
-    hourglass: stacks, channels (256), stem ("newell" | "pytorch-pose"). The network's `output` names its codec.
+    hourglass, pyranet: stacks, channels (256), stem ("newell" | "pytorch-pose"). Its `output` names the codec.
     Raises InputError for unknown names, unknown or missing keys and impossible values.
     """
     settings = dict(spec)

@@ -1,5 +1,7 @@
 """Stacked hourglass network (Newell et al., ECCV 2016)."""
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,17 +30,26 @@ class Residual(nn.Module):
         return y
 
 
-class Hourglass(nn.Module):
-    """Residuals at `depth` + 1 resolutions, each coarser result upsampled and added to the finer one."""
+def plain_residual(channels: int, level: int, last: bool = False) -> nn.Module:
+    """Build the residual of Newell's hourglass, the same at every place of it."""
+    return Residual(channels, channels)
 
-    def __init__(self, depth: int, channels: int):
+
+class Hourglass(nn.Module):
+    """Residuals at `depth` + 1 resolutions, each coarser result upsampled and added to the finer one.
+
+    residual(channels, level, last) builds the one on maps 2^level times as large as the coarsest; `last` where its
+    result is upsampled and added.
+    """
+
+    def __init__(self, depth: int, channels: int, residual: Callable[..., nn.Module] = plain_residual):
         super().__init__()
-        self.upper = Residual(channels, channels)
+        self.upper = residual(channels, depth)
         self.lower = nn.Sequential(
             nn.MaxPool2d(2),
-            Residual(channels, channels),
-            Hourglass(depth - 1, channels) if depth > 1 else Residual(channels, channels),
-            Residual(channels, channels),
+            residual(channels, depth - 1),
+            Hourglass(depth - 1, channels, residual) if depth > 1 else residual(channels, 0),
+            residual(channels, depth - 1, last=True),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,14 +59,15 @@ class Hourglass(nn.Module):
 
 
 class Stack(nn.Module):
-    """One hourglass with its heatmap head; returns the features (B, C, h, w) and the heatmaps (B, K, h, w)."""
+    """One hourglass with its heatmap head; returns the features (B, C, h, w) and the heatmaps (B, K, h, w).
 
-    def __init__(self, channels: int, joints: int):
+    `body` is the hourglass and what stands between it and the last 1x1 convolution of the features.
+    """
+
+    def __init__(self, *body: nn.Module, channels: int, joints: int):
         super().__init__()
         self.features = nn.Sequential(
-            Hourglass(DEPTH, channels),
-            Residual(channels, channels),
-            *(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)),
+            *body, nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
         )
         self.head = nn.Conv2d(channels, joints, 1)
 
@@ -79,48 +91,55 @@ class Merge(nn.Module):
         return y
 
 
-def build_stem(name: str, channels: int) -> nn.Sequential:
-    """Build the layers that take an image (B, 3, H, W) to (B, channels, H / 4, W / 4).
+def stem_widths(name: str, channels: int) -> tuple[int, int, int]:
+    """Widths between the layers that take an image to maps of `channels` at a quarter of its size.
 
-    "newell" keeps the widths 64, 128, 128 of the Torch release whatever `channels` is, which is what FPD's parameter
-    and FLOP columns count; "pytorch-pose" scales them, C/4, C/2, C, which is what OKDHP's count.
+    "newell" keeps those of the Torch release whatever `channels` is, which is what FPD's parameter and FLOP columns
+    count; "pytorch-pose" scales them, which is what OKDHP's count.
     """
     widths = {"newell": (64, 128, 128), "pytorch-pose": (channels // 4, channels // 2, channels)}
     if name not in widths:
-        raise InputError(f"model hourglass: stem is {name!r}, expected one of: {', '.join(widths)}")
-    first, second, third = widths[name]
+        raise InputError(f"model: stem is {name!r}, expected one of: {', '.join(widths)}")
+    return widths[name]
+
+
+def build_stem(name: str, channels: int) -> nn.Sequential:
+    """Build the layers that take an image (B, 3, H, W) to (B, channels, H / 4, W / 4)."""
+    first, second, third = stem_widths(name, channels)
     return nn.Sequential(
         *(nn.Conv2d(3, first, 7, stride=2, padding=3), nn.BatchNorm2d(first), nn.ReLU(inplace=True)),
         *(Residual(first, second), nn.MaxPool2d(2), Residual(second, third), Residual(third, channels)),
     )
 
 
-class StackedHourglass(nn.Module):
-    """Stem and `stacks` hourglasses with one residual per location; one list entry of heatmaps per stack.
+def check_settings(model: str, joints: int, stacks: int, channels: int) -> None:
+    """Raise InputError unless the sizes of a stacked network are possible ones."""
+    for key, value, unit in (("joints", joints, 1), ("stacks", stacks, 1), ("channels", channels, 4)):
+        if not isinstance(value, int) or value < unit or value % unit:
+            raise InputError(f"model {model}: {key} is {value!r}, expected a positive multiple of {unit}")
+
+
+class StackedNetwork(nn.Module):
+    """A stem and stacks of hourglasses, each with heatmaps of its own and merged into the next one's input.
 
     forward: images (B, 3, H, W), H and W multiples of 64 (stride 4 and four halvings) -> list of (B, joints, H/4, W/4).
     At 64 px the coarsest map is one pixel, so training batches need two images or more for their normalisation.
-    Initialisation is PyTorch's default: for convolutions the same uniform +-1/sqrt(fan-in) as Torch's, for the scales
-    of batch normalisation 1 where Torch drew from [0, 1].
-    Raises InputError for impossible settings and for images of another size.
+    Raises InputError for images of another size.
     """
 
     output = "heatmap"
 
-    def __init__(self, joints: int, stacks: int, channels: int = 256, stem: str = "newell"):
+    def __init__(self, stem: nn.Module, stacks: list[Stack], channels: int, joints: int):
         super().__init__()
-        for key, value, unit in (("joints", joints, 1), ("stacks", stacks, 1), ("channels", channels, 4)):
-            if not isinstance(value, int) or value < unit or value % unit:
-                raise InputError(f"model hourglass: {key} is {value!r}, expected a positive multiple of {unit}")
-        self.stem = build_stem(stem, channels)
-        self.stacks = nn.ModuleList(Stack(channels, joints) for _ in range(stacks))
-        self.merges = nn.ModuleList(Merge(channels, joints) for _ in range(stacks - 1))
+        self.stem = stem
+        self.stacks = nn.ModuleList(stacks)
+        self.merges = nn.ModuleList(Merge(channels, joints) for _ in stacks[1:])
 
     def forward(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
         unit = STRIDE * 2**DEPTH
         if height % unit or width % unit:
-            raise InputError(f"hourglass: input is {height}x{width} px, expected multiples of {unit}; change its size")
+            raise InputError(f"network input is {height}x{width} px, expected multiples of {unit}; change its size")
         x = self.stem(images)
         features, heatmaps = self.stacks[0](x)
         outputs = [heatmaps]
@@ -129,3 +148,21 @@ class StackedHourglass(nn.Module):
             features, heatmaps = stack(x)
             outputs.append(heatmaps)
         return outputs
+
+
+class StackedHourglass(StackedNetwork):
+    """Stem and `stacks` hourglasses with one residual per location; one list entry of heatmaps per stack.
+
+    Initialisation is PyTorch's default: for convolutions the same uniform +-1/sqrt(fan-in) as Torch's, for the scales
+    of batch normalisation 1 where Torch drew from [0, 1].
+    Raises InputError for impossible settings.
+    """
+
+    def __init__(self, joints: int, stacks: int, channels: int = 256, stem: str = "newell"):
+        check_settings("hourglass", joints, stacks, channels)
+
+        def stack() -> Stack:
+            body = Hourglass(DEPTH, channels), Residual(channels, channels)
+            return Stack(*body, channels=channels, joints=joints)
+
+        super().__init__(build_stem(stem, channels), [stack() for _ in range(stacks)], channels, joints)
