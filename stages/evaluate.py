@@ -9,33 +9,29 @@ from typing import Any
 import numpy as np
 
 from lib.files import atomic
-from lib.metrics import curve, score
+from lib.metrics import HEADLINE, curve, score
 from lib.metrics.mean_pose import mean_pose
 from lib.papers import load_paper
 from lib.params import load_params
-from lib.reporting import Result, load_results, read_csv, seed_scores, summarise
+from lib.reporting import Result, Study, load_studies, read_csv, seed_scores, summarise
 from stages import run
-
-HISTORY = ("loss", "val_mean")
 
 
 def main(paper: str = "fpd") -> None:
     """Write reports/metrics/<paper>.json and reports/plots/<paper>/{pck,history}/<run>.csv."""
-    runs = load_params().runs(paper)
-    folder = Path("data/annotations") / load_paper(paper).dataset
-    train, annotations = (json.loads((folder / f"{split}.json").read_text()) for split in ("train", "val"))
-    results = load_results(Path("models") / paper, runs)
-
-    metrics = {name: evaluate(annotations, result) for name, result in results.items()}
-    ids = next(iter(next(iter(results.values())).predictions.values()))["ids"]
-    metrics["mean_pose"] = summarise({0: score(annotations, mean_pose(train, annotations, ids))})
+    studies = load_studies(load_paper(paper), load_params().runs(paper))
+    metrics = {}
+    for study in studies:
+        metrics |= {name: evaluate(study.annotations, result) for name, result in study.results.items()}
+        metrics[f"{study.key}_mean_pose"] = baseline(study)
     with atomic(Path("reports/metrics") / f"{paper}.json") as part:
         part.write_text(json.dumps(metrics, indent=2) + "\n")
 
     with atomic(Path("reports/plots") / paper) as plots:
-        for name, result in results.items():
-            write_csv(plots / "pck" / f"{name}.csv", pck_rows(annotations, result))
-            write_csv(plots / "history" / f"{name}.csv", history_rows(result))
+        for study in studies:
+            for name, result in study.results.items():
+                write_csv(plots / "pck" / f"{name}.csv", pck_rows(study.annotations, result))
+                write_csv(plots / "history" / f"{name}.csv", history_rows(result, f"val_{HEADLINE[study.key]}"))
 
 
 def evaluate(annotations: dict[str, Any], result: Result) -> dict[str, Any]:
@@ -44,19 +40,29 @@ def evaluate(annotations: dict[str, Any], result: Result) -> dict[str, Any]:
     return summarise(seed_scores(annotations, result)) | {"seeds": len(result.predictions), "persons": persons}
 
 
+def baseline(study: Study) -> dict[str, Any]:
+    """Metrics of the mean pose of the training persons, on the persons that the runs predicted."""
+    train = json.loads((Path("data/annotations") / study.key / "train.json").read_text())
+    ids = next(iter(next(iter(study.results.values())).predictions.values()))["ids"]
+    return summarise({0: score(study.annotations, mean_pose(train, study.annotations, ids))})
+
+
 def pck_rows(annotations: dict[str, Any], result: Result) -> list[dict[str, float]]:
-    """The PCK curve of one run, mean over its seeds."""
+    """The PCK curve of one run, mean over its seeds; thresholds in units of the torso (LSP) or the head size (MPII)."""
     curves = [curve(annotations, predictions) for predictions in result.predictions.values()]
     thresholds, pck = curves[0][0], np.mean([values for _, values in curves], axis=0)
     return [{"threshold": float(t), "pck": round(float(value), 4)} for t, value in zip(thresholds, pck, strict=True)]
 
 
-def history_rows(result: Result) -> list[dict[str, float | str]]:
-    """Loss and validation PCK of one run per epoch, means over its seeds; blank where not measured."""
+def history_rows(result: Result, headline: str) -> list[dict[str, float | str]]:
+    """Loss and validation of one run per epoch, means over its seeds; blank where not measured."""
     seeds = [read_csv(path) for path in result.histories.values()]
     return [
         {"epoch": rows[0]["epoch"]}
-        | {name: round(mean(float(row[name]) for row in rows), 6) if rows[0][name] else "" for name in HISTORY}
+        | {
+            name: round(mean(float(row[name]) for row in rows), 6) if rows[0][name] else ""
+            for name in ("loss", headline)
+        }
         for rows in zip(*seeds, strict=True)
     ]
 

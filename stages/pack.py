@@ -17,6 +17,7 @@ def main(name: str) -> None:
         input=spec.input,
         padding=spec.padding,
         margin=spec.margin,
+        boxes=spec.boxes,
     )
 
 

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from lib.files import atomic
+from lib.metrics import HEADLINE
 from lib.papers import load_paper, paper_keys
 from lib.params import load_params
-from lib.reporting import load_results
+from lib.reporting import load_results, on_benchmark
 from lib.reporting.provenance import environments, seeds_of
 from lib.reporting.tables import NOT_RUN, markdown, with_spread
 from stages import run
@@ -15,10 +17,10 @@ REPORTS = Path("reports")
 
 
 def main() -> None:
-    """One line per paper from its metrics and runs, then links to the published results in reports/published/."""
+    """A row per paper and benchmark from metrics and runs, then links to the published results."""
     params = load_params()
-    header = ["paper", "mean over the joints, %", "profile", "data", "seeds", "revision", "hardware"]
-    rows = [paper_row(key, params.runs(key), params.profile) for key in paper_keys()]
+    header = ["paper", "benchmark", "result, %", "profile", "data", "seeds", "revision", "hardware"]
+    rows = [row for key in paper_keys() for row in paper_rows(key, params.runs(key), params.profile)]
     text = ["# Reports", markdown(header, rows, len(header))]
     published = published_links(REPORTS / "published")
     if published:
@@ -27,26 +29,36 @@ def main() -> None:
         part.write_text("\n\n".join(text) + "\n")
 
 
-def paper_row(key: str, runs: tuple[str, ...], profile: str) -> list[str]:
-    """The link to a report, its headline numbers, and what they come from."""
+def paper_rows(key: str, runs: tuple[str, ...], profile: str) -> list[list[str]]:
+    """Per benchmark: the link to the report, the one number of each role, and what these come from."""
     paper = load_paper(key)
     metrics = json.loads((REPORTS / "metrics" / f"{key}.json").read_text())
-    results = load_results(Path("models") / key, runs)
-    headline = [f"{role} {headline_number(metrics.get(name))}" for role, name in paper.roles.items()]
-    return [
-        f"[{paper.title}]({key}.md)",
-        "<br>".join(headline),
-        f"`{profile}`",
-        f"{paper.dataset}, {environments(results, 'dataset_source')}",
-        ", ".join(map(str, seeds_of(results))),
-        environments(results, "revision"),
-        environments(results, "hardware"),
-    ]
+    trained = load_results(Path("models") / key, runs)
+    rows = []
+    for name, benchmark in paper.benchmarks.items():
+        results = on_benchmark(trained, name)
+        numbers = [f"{role} {headline(metrics.get(run), name)}" for role, run in benchmark.roles.items()]
+        rows.append(
+            [
+                f"[{paper.title}]({key}.md)",
+                benchmark.name,
+                "<br>".join([f"{benchmark.metric}:", *numbers]),
+                f"`{profile}`",
+                environments(results, "dataset_source"),
+                ", ".join(map(str, seeds_of(results))),
+                environments(results, "revision"),
+                environments(results, "hardware"),
+            ]
+        )
+    return rows
 
 
-def headline_number(metrics: dict | None) -> str:
-    """The mean of a run with its spread."""
-    return with_spread(metrics["mean"], metrics.get("std", {}).get("mean")) if metrics else NOT_RUN
+def headline(metrics: dict[str, Any] | None, benchmark: str) -> str:
+    """The benchmark's one number of a run, with its spread."""
+    if metrics is None:
+        return NOT_RUN
+    name = HEADLINE[benchmark]
+    return with_spread(metrics[name], metrics.get("std", {}).get(name))
 
 
 def published_links(folder: Path) -> list[str]:

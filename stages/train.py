@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.data.batches import Augmentation, Batches
+from lib.data.batches import Augmentation, Batches, evenly_spaced
 from lib.data.crops import Crops, open_crops
 from lib.environment import describe
 from lib.errors import InputError
@@ -75,10 +75,15 @@ def train_seed(spec: TrainSpec, seed: int, scratch: Path, process: Process, anno
     if finished.exists():
         return finished
 
-    train_batches, val_batches = batches(spec, crops, seed, process)
+    ids = np.array([image["id"] for image in annotations["images"]])
+    evaluated = ids[evenly_spaced(spec.val_samples, len(ids))]
+    train_batches, val_batches = batches(spec, crops, evaluated, seed, process)
+
+    def predictions(flip_test: bool) -> dict[str, np.ndarray]:
+        return predict(task, val_batches, flip_test) | {"images": evaluated}
 
     def validate() -> dict[str, float]:
-        return score(annotations, predict(task, val_batches, flip_test=False))
+        return score(annotations, predictions(flip_test=False))
 
     label = f"{spec.paper}.{spec.run} seed {seed}"
     history, seconds = fit(task, train_batches, spec, folder / "state.pt", process, validate, label)
@@ -86,7 +91,7 @@ def train_seed(spec: TrainSpec, seed: int, scratch: Path, process: Process, anno
         with atomic(finished) as part:
             part.mkdir()
             save_weights(part / "weights.safetensors", task.student, model)
-            np.savez(part / "predictions.npz", **predict(task, val_batches, spec.decoding.flip_test))
+            np.savez(part / "predictions.npz", **predictions(spec.decoding.flip_test))
             write_history(part / "history.csv", history)
             (part / "seconds.json").write_text(f"{seconds:.1f}")
     return finished
@@ -97,14 +102,21 @@ def weights_path(spec: TrainSpec, role: str, seed: int) -> Path:
     return MODELS / spec.paper / getattr(spec, role) / f"seed{seed}" / "weights.safetensors"
 
 
-def batches(spec: TrainSpec, crops: dict[str, Crops], seed: int, process: Process) -> tuple[Batches, Batches]:
-    """Batches for training, this process's share, and for validation."""
-    sizes, device = {"student": spec.input}, process.device
-    common = {"seed": seed, "device": device}
-    share = {"rank": process.rank, "world": process.world, "samples": spec.train_samples}
-    augmentation = Augmentation(**spec.augmentation.model_dump())
-    training = Batches(crops["train"], sizes, spec.batch_size, augmentation=augmentation, **share, **common)
-    return training, Batches(crops["val"], sizes, VAL_BATCH, augmentation=None, samples=spec.val_samples, **common)
+def batches(
+    spec: TrainSpec, crops: dict[str, Crops], evaluated: np.ndarray, seed: int, process: Process
+) -> tuple[Batches, Batches]:
+    """Batches for training, this process's share, and for validation: everybody in the `evaluated` images."""
+    sizes, common = {"student": spec.input}, {"seed": seed, "device": process.device}
+    training = Batches(
+        *(crops["train"], sizes, spec.batch_size),
+        augmentation=Augmentation(**spec.augmentation.model_dump()),
+        rows=evenly_spaced(spec.train_samples, len(crops["train"].ids)),
+        rank=process.rank,
+        world=process.world,
+        **common,
+    )
+    rows = np.flatnonzero(np.isin(crops["val"].image_ids, evaluated))
+    return training, Batches(crops["val"], sizes, VAL_BATCH, augmentation=None, rows=rows, **common)
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -8,6 +8,7 @@ import yaml
 from lib.errors import InputError
 from lib.papers import load_paper
 from lib.params import load_params
+from lib.reporting.figures import COLOURS
 from lib.reporting.tables import setting
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,7 +20,18 @@ def test_fpd_prints_eight_complete_tables():
     for table in paper.tables:
         for row in table.rows:
             assert len(row.printed) in (0, len(table.accuracy) + len(table.cost)), (table.number, row)
-    assert sum(len(table.rows) for table in paper.tables) == 1 + 13 + 9 + 5 + 2 + 8 + 2 + 2 + 6
+    printed = [sum(1 for row in table.rows if row.printed) for table in paper.tables]
+    assert printed == [0, 13, 9, 2, 8, 2, 2, 6]
+    assert [len(table.rows) - count for table, count in zip(paper.tables, printed, strict=True)] == [
+        1,
+        5,
+        5,
+        1,
+        0,
+        2,
+        0,
+        0,
+    ]
     table_2 = paper.tables[1]
     assert table_2.rows[10].printed[2] == "93.0"  # a trailing zero as printed
 
@@ -28,28 +40,64 @@ def test_fpd_names_only_what_params_define():
     paper, params = load_paper("fpd"), load_params(ROOT / "params.yaml")
     rows = [row for table in paper.tables for row in table.rows]
     runs = set(params.runs("fpd"))
-    assert {row.run for row in rows if row.run} - {"mean_pose"} == runs == set(paper.curves)
+    baselines = {f"{dataset}_mean_pose" for dataset in paper.benchmarks}
+    assert {row.run for row in rows if row.run} == runs | baselines
     assert {row.network for row in rows if row.network} <= set(params.complexity.networks)
-    assert {effect[side] for effect in paper.effects for side in ("treated", "control")} <= runs
-    assert set(paper.roles.values()) <= runs
-    spec = params.train_spec("fpd", paper.roles["distilled"]).model_dump(mode="json")
-    for decision in paper.decisions:
-        for key in decision.get("used", ()):
-            setting(spec, key)
+    for effect in paper.effects:
+        treated, control = (params.fpd.run(effect[side]) for side in ("treated", "control"))
+        assert (treated.dataset, treated.model) == (control.dataset, control.model), effect["question"]
+    for dataset, benchmark in paper.benchmarks.items():
+        shown = {*benchmark.roles.values(), *benchmark.curves}
+        assert {params.fpd.run(run).dataset for run in shown} == {dataset}
+        assert set(benchmark.roles.values()) <= set(benchmark.curves) and len(benchmark.curves) <= len(COLOURS)
+        spec = params.train_spec("fpd", benchmark.roles["distilled"]).model_dump(mode="json")
+        for decision in paper.decisions:
+            for key in decision.get("used", ()):
+                setting(spec, key)
+
+
+def test_runs_are_what_their_rows_say():
+    """Stacks, channels, teacher, α and loss of Tables 4 to 8, and the costs counted, agree with params.yaml."""
+    tables, params = {table.number: table for table in load_paper("fpd").tables}, load_params(ROOT / "params.yaml")
+    run = params.fpd.run
+    for row in tables[5].rows:
+        model = run(row.run).model
+        assert (model.name, str(model.stacks), str(model.channels)) == ("hourglass", *row.labels)
+    for number in (2, 3, 5):
+        for row in tables[number].rows:
+            if row.run and row.network:
+                network = params.complexity.networks[row.network].model_dump(exclude={"joints"})
+                assert run(row.run).model.model_dump() == network, row
+    student, fpd, teacher = (run(row.run) for row in tables[4].rows)
+    assert run("mpii_prm_fpd").teacher == tables[4].rows[2].run
+    assert student.model == fpd.model
+    assert [(m.name, m.stacks, m.channels) for m in (student.model, teacher.model)] == [
+        ("pyranet", 4, 128),
+        ("pyranet", 8, 256),
+    ]
+    none, *others = (params.train_spec("fpd", row.run).distillation for row in tables[8].rows)
+    assert none is None
+    assert [other.alpha for other in others] == [float(row.labels[0]) for row in tables[8].rows[1:]]
+    losses = [params.train_spec("fpd", row.run).distillation.loss for row in tables[7].rows]
+    assert losses == ["mse", "cross_entropy"]
+    small = {run(row.run).model for row in (*tables[6].rows, *tables[7].rows, *tables[8].rows)}
+    assert small == {run("mpii_s4_c128").model}
 
 
 def test_fpd_decisions_and_scale_agree_with_params():
     params = load_params(ROOT / "params.yaml")
-    fpd, scale = params.fpd, load_paper("fpd").scale
+    fpd, paper = params.fpd, load_paper("fpd")
     assert (fpd.heatmap.sigma, fpd.heatmap.scaling, fpd.variant) == (1, "peak", "paper")
     assert (fpd.optimizer.name, fpd.optimizer.lr, fpd.optimizer.weight_decay) == ("rmsprop", 2.5e-4, 0)
     assert fpd.optimizer.milestones == ()
     assert fpd.decoding.flip_test and fpd.decoding.quarter_offset
-    assert params.packs["lsp"].padding == 1.25
-    teacher, student = fpd.supervised["lsp_teacher"].model, fpd.runs["lsp_fpd"].model
-    assert scale["teacher"] == f"{teacher.stacks} × {teacher.channels}"
-    assert scale["student"] == f"{student.stacks} × {student.channels}"
-    assert scale["epochs"] == str(fpd.epochs["lsp"])
+    for dataset, benchmark in paper.benchmarks.items():
+        assert params.packs[dataset].padding == 1.25
+        assert params.packs[dataset].input == (256, 256)
+        teacher, student = (fpd.run(benchmark.roles[role]).model for role in ("teacher", "distilled"))
+        assert benchmark.scale["teacher"] == f"{teacher.stacks} × {teacher.channels}"
+        assert benchmark.scale["student"] == f"{student.stacks} × {student.channels}"
+        assert benchmark.scale["epochs"] == str(fpd.epochs[dataset])
 
 
 def test_unknown_papers_are_refused():

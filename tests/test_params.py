@@ -64,12 +64,30 @@ def test_profile_scales_network_input_and_schedule(load):
     assert spec.optimizer.milestones == (4, 6)
 
 
-def test_only_distilled_runs_know_alpha(load):
-    """What a supervised run trains cannot depend on the weight of a distillation loss."""
-    one, other = load({}), load({"fpd.alpha": 0.1, "fpd.loss": "cross_entropy"})
-    for run in one.runs("fpd"):
-        same = one.train_spec("fpd", run) == other.train_spec("fpd", run)
-        assert same == (one.train_spec("fpd", run).teacher is None)
+def test_only_distilled_runs_without_their_own_know_alpha(load):
+    """Neither a supervised run nor one of Tables 7 and 8 depends on the shared weight and loss of the distillation."""
+    one, other = load({}), load({"fpd.alpha": 0.3, "fpd.loss": "cross_entropy"})
+    changed = {run for run in one.runs("fpd") if one.train_spec("fpd", run) != other.train_spec("fpd", run)}
+    assert changed == {*one.fpd.runs, *one.fpd.initialised}
+
+
+def test_alpha_and_loss_of_the_ablations(load):
+    params = load({})
+    found = {run: params.train_spec("fpd", run).distillation for run in params.fpd.ablations}
+    assert {run: (it.alpha, it.loss) for run, it in found.items()} == {
+        "mpii_cross_entropy": (0.5, "cross_entropy"),
+        "mpii_alpha_005": (0.05, "mse"),
+        "mpii_alpha_01": (0.1, "mse"),
+        "mpii_alpha_095": (0.95, "mse"),
+        "mpii_alpha_099": (0.99, "mse"),
+    }
+
+
+def test_inputs_are_multiples_of_64_px_at_every_resolution(load):
+    sizes = {
+        share: load({"profiles.mini.packs.resolution": share}).input_size("coco") for share in (1, 0.5, 0.25, 0.01)
+    }
+    assert sizes == {1: (256, 192), 0.5: (128, 128), 0.25: (64, 64), 0.01: (64, 64)}
 
 
 def test_numbers_are_yaml_1_2(tmp_path):
@@ -104,7 +122,16 @@ MISTAKES = {
     "dangling pack dataset": ({"packs.lsp.dataset": "lps"}, ["packs.lsp.dataset is 'lps'", "did you mean lsp?"]),
     "dangling reference": ({"complexity.reference": "s9"}, ["complexity.reference is 's9'"]),
     "same seed twice": ({"seeds": [1, 1]}, ["seeds is [1, 1]"]),
-    "input no hourglass takes": ({"packs.lsp.input": [200, 256]}, ["packs.lsp.input", "200 -> 50 px", "64"]),
+    "input no hourglass takes": ({"packs.lsp.input": [200, 256]}, ["packs.lsp.input", "200 px", "64"]),
+    "unknown network": (
+        {"fpd.supervised.lsp_student.model.name": "hourglas"},
+        ["lsp_student.model.name is 'hourglas'", "'hourglass' or 'pyranet'"],
+    ),
+    "teacher of another benchmark": (
+        {"fpd.runs.mpii_fpd.teacher": "lsp_teacher"},
+        ["fpd.runs.mpii_fpd.teacher is lsp_teacher", "lsp, not mpii"],
+    ),
+    "ablation without a loss": ({"fpd.ablations.mpii_alpha_01.loss": ...}, ["missing key", "mpii_alpha_01.loss"]),
     "crossed range": ({"fpd.augmentation.scale": [1.25, 0.75]}, ["fpd.augmentation.scale", "smaller number first"]),
     "init of another network": (
         {"fpd.control.lsp_control.model.channels": 64},

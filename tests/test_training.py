@@ -24,7 +24,7 @@ from stages.train import train
 from tests import toy
 
 RUN = Path("models/fpd/student/seed0")
-STILL = {"flip": False, "scale": (1.0, 1.0), "rotation": 0.0}
+STILL = {"flip": False, "scale": (1.0, 1.0), "rotation": 0.0, "half_body": 0.0}
 
 
 @pytest.fixture

@@ -12,6 +12,24 @@ FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
+class Benchmark:
+    """A benchmark of a paper.
+
+    metric: its one number in words; length: what tolerated errors are relative to; persons: who is evaluated. roles:
+    the runs that are teacher, student (trained alone) and distilled. curves: the runs of the line figures. scale: the
+    paper's own, in its words.
+    """
+
+    name: str
+    metric: str
+    length: str
+    persons: str
+    roles: dict[str, str]
+    curves: tuple[str, ...]
+    scale: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Row:
     """One row of a printed table, or one of ours below it.
 
@@ -29,12 +47,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """One printed table: metrics' names and their headings, rows in order; transposed: rows are printed as columns."""
+    """One printed table: metrics' names and their headings, rows in order; transposed: rows are printed as columns.
+
+    settings: by name, the dotted keys of a run's spec.json that stand behind the name of each run.
+    """
 
     number: int
     title: str
     note: str
     labels: dict[str, str]
+    settings: dict[str, str]
     accuracy: dict[str, str]
     cost: dict[str, str]
     rows: tuple[Row, ...]
@@ -48,14 +70,11 @@ class Paper:
     key: str
     title: str
     venue: str
-    dataset: str
+    benchmarks: dict[str, Benchmark]
     counting: str
-    roles: dict[str, str]
-    scale: dict[str, str]
     tables: tuple[Table, ...]
     effects: tuple[dict[str, str], ...]
-    curves: tuple[str, ...]
-    decisions: tuple[dict[str, str], ...]
+    decisions: tuple[dict[str, Any], ...]
     contradictions: tuple[str, ...]
 
 
@@ -73,8 +92,12 @@ def load_paper(key: str) -> Paper:
     if not path.is_file():
         raise InputError(f"no paper {key!r}; known: {', '.join(paper_keys())}")
     content = yaml.load(path.read_text(), Loader=yaml.BaseLoader)
-    lists = {name: tuple(content[name]) for name in ("effects", "curves", "decisions", "contradictions")}
-    return Paper(**content | lists | {"tables": tuple(load_table(table) for table in content["tables"])})
+    parts: dict[str, Any] = {name: tuple(content[name]) for name in ("effects", "decisions", "contradictions")}
+    parts["benchmarks"] = {
+        name: Benchmark(**entry | {"curves": tuple(entry["curves"])}) for name, entry in content["benchmarks"].items()
+    }
+    parts["tables"] = tuple(load_table(table) for table in content["tables"])
+    return Paper(**content | parts)
 
 
 def load_table(content: dict[str, Any]) -> Table:
@@ -91,6 +114,7 @@ def load_table(content: dict[str, Any]) -> Table:
         title=content["title"],
         note=content.get("note", ""),
         labels=labels,
+        settings=content.get("settings", {}),
         accuracy=content.get("accuracy", {}),
         cost=content.get("cost", {}),
         rows=tuple(row(entry) for entry in [*content["rows"], *content.get("ours", [])]),

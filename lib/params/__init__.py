@@ -16,7 +16,7 @@ from lib.params.sections import (
     Archive,
     Complexity,
     Data,
-    Lsp,
+    Dataset,
     Model,
     Name,
     Optimizer,
@@ -32,6 +32,7 @@ from lib.params.sections import (
 __all__ = ["PARAMS", "Archive", "Model", "Optimizer", "PackSpec", "Params", "TrainSpec", "load_params"]
 
 PARAMS = Path("params.yaml")
+SIDE_UNIT = 64  # px; an hourglass takes multiples of it
 
 
 class Profile(Section):
@@ -53,7 +54,7 @@ class Params(Section):
     fpd: Fpd
     complexity: Complexity
 
-    def dataset(self, name: str) -> Lsp:
+    def dataset(self, name: str) -> Dataset:
         """The settings of a benchmark; InputError where there is none of that name."""
         require("dataset", name, Data.model_fields)
         return getattr(self.data, name)
@@ -62,12 +63,12 @@ class Params(Section):
         """The crops `name` at the profile's resolution; InputError where there are none of that name."""
         require("pack", name, self.packs)
         pack = self.packs[name]
-        return PackSpec(dataset=pack.dataset, input=self.input_size(name), padding=pack.padding, margin=pack.margin)
+        return pack.model_copy(update={"input": self.input_size(name)})
 
     def input_size(self, pack: str) -> Size:
-        """Height and width in px of a network that sees these crops, at the profile's resolution."""
-        scale = self.profiles[self.profile].packs
-        return tuple(round(side * scale.resolution) for side in self.packs[pack].input)
+        """Height and width in px of a network that sees these crops: the profile's share, in steps of SIDE_UNIT."""
+        share = self.profiles[self.profile].packs.resolution
+        return tuple(max(1, round(side * share / SIDE_UNIT)) * SIDE_UNIT for side in self.packs[pack].input)
 
     def runs(self, paper: str) -> tuple[str, ...]:
         """Names of all runs of a paper, in the order of params.yaml; InputError for an unknown paper."""
@@ -77,9 +78,8 @@ class Params(Section):
     def train_spec(self, paper: str, run: str) -> TrainSpec:
         """What a run of a paper trains, at the profile's scale; InputError where there is none of that name."""
         require(f"run of {paper}", run, self.runs(paper))
-        dataset = next(group[run].dataset for group in self.fpd.groups.values() if run in group)
-        scale = self.profiles[self.profile].fpd
-        return self.fpd.train_spec(run, self.input_size(dataset), scale, self.training)
+        size = self.input_size(self.fpd.run(run).dataset)
+        return self.fpd.train_spec(run, size, self.profiles[self.profile].fpd, self.training)
 
 
 def load_params(path: Path | str = PARAMS) -> Params:
@@ -115,10 +115,9 @@ def check(params: Params, path: Path | str) -> None:
         raise InputError(f"{path}: seeds is {list(params.seeds)}; every seed once")
     for name, pack in params.packs.items():
         known(f"packs.{name}.dataset", pack.dataset, Data.model_fields)
-        for side, full in zip(params.input_size(name), pack.input, strict=True):
-            if side % 64:
-                where = f"packs.{name}.input times profiles.{params.profile}.packs.resolution"
-                raise InputError(f"{path}: {where} gives {full} -> {side} px; an hourglass takes multiples of 64")
+        for side in pack.input:
+            if side % SIDE_UNIT:
+                raise InputError(f"{path}: packs.{name}.input has {side} px; hourglasses take multiples of {SIDE_UNIT}")
     names: list[str] = []
     for group, runs in params.fpd.groups.items():
         for name, run in runs.items():
@@ -128,11 +127,16 @@ def check(params: Params, path: Path | str) -> None:
             names.append(name)
             known(f"{key}.dataset", run.dataset, params.packs)
             known(f"{key}.dataset", run.dataset, params.fpd.epochs)
-            for role, other in (("teacher", run.teacher), ("init", run.init)):
-                if other is not None:
-                    known(f"{key}.{role}", other, params.fpd.supervised)
-            if run.init is not None and params.fpd.supervised[run.init].model != run.model:
-                raise InputError(f"{path}: {key}.model differs from that of {run.init}, whose weights it starts from")
+            for role in {"teacher", "init"} & set(type(run).model_fields):
+                other = getattr(run, role)
+                known(f"{key}.{role}", other, params.fpd.supervised)
+                source = params.fpd.supervised[other]
+                if source.dataset != run.dataset:
+                    raise InputError(
+                        f"{path}: {key}.{role} is {other}, a network for {source.dataset}, not {run.dataset}"
+                    )
+                if role == "init" and source.model != run.model:
+                    raise InputError(f"{path}: {key}.model differs from that of {other}, whose weights it starts from")
     low, high = params.fpd.augmentation.scale
     if low > high:
         raise InputError(f"{path}: fpd.augmentation.scale is [{low:g}, {high:g}]; the smaller number first")

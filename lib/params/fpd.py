@@ -9,6 +9,7 @@ from lib.params.sections import (
     Distillation,
     Fraction,
     Heatmap,
+    Loss,
     Model,
     Name,
     Optimizer,
@@ -20,48 +21,46 @@ from lib.params.sections import (
 )
 
 
-class Run(Section):
-    """One training: a row of a table."""
+class Supervised(Section):
+    """Labels alone, random weights."""
 
     dataset: Name
     model: Model
-    teacher: Name | None = None
-    init: Name | None = None
 
 
-class Supervised(Run):
-    """Labels alone, random weights."""
-
-    teacher: None = None
-    init: None = None
-
-
-class Control(Run):
+class Control(Supervised):
     """Labels alone, from the weights of another run."""
 
-    teacher: None = None
     init: Name
 
 
-class Distilled(Run):
+class Distilled(Supervised):
     """Labels and a teacher, random weights."""
 
     teacher: Name
-    init: None = None
 
 
-class Initialised(Run):
+class Initialised(Distilled):
     """Labels and a teacher, from the weights of another run."""
 
-    teacher: Name
     init: Name
 
 
-class Fpd(Section):
-    """Settings that all runs share, and the runs in four groups by what they start from and learn from."""
+class Ablation(Distilled):
+    """Labels and a teacher, random weights, weighted and compared in a way of its own."""
 
     alpha: Fraction
-    loss: Literal["mse", "cross_entropy"]
+    loss: Loss
+
+
+Run = Supervised | Control | Distilled | Initialised | Ablation
+
+
+class Fpd(Section):
+    """Settings that all runs share, and the runs in five groups by what they start from and learn from."""
+
+    alpha: Fraction
+    loss: Loss
     variant: Literal["paper", "released"]
     heatmap: Heatmap
     augmentation: Augmentation
@@ -73,6 +72,7 @@ class Fpd(Section):
     control: dict[Name, Control]
     runs: dict[Name, Distilled]
     initialised: dict[Name, Initialised]
+    ablations: dict[Name, Ablation]
 
     @property
     def groups(self) -> dict[str, dict[str, Run]]:
@@ -82,16 +82,24 @@ class Fpd(Section):
             "control": self.control,
             "runs": self.runs,
             "initialised": self.initialised,
+            "ablations": self.ablations,
         }
+
+    def run(self, name: str) -> Run:
+        """The run of a name."""
+        return next(group[name] for group in self.groups.values() if name in group)
 
     def train_spec(self, name: str, input_size: Size, scale: PaperScale, training: Training) -> TrainSpec:
         """What the run `name` trains at a profile's scale."""
-        run = next(group[name] for group in self.groups.values() if name in group)
-        distilled = run.teacher is not None
+        run = self.run(name)
+        distillation = None
+        if isinstance(run, Distilled):
+            own = run if isinstance(run, Ablation) else self
+            distillation = Distillation(alpha=own.alpha, loss=own.loss, variant=self.variant)
         return TrainSpec(
             paper="fpd",
             run=name,
-            method="fpd" if distilled else "supervised",
+            method="fpd" if distillation else "supervised",
             dataset=run.dataset,
             input=input_size,
             model=scaled_model(run.model, scale),
@@ -106,17 +114,17 @@ class Fpd(Section):
             compile=training.compile,
             validations=training.validations,
             decoding=self.decoding,
-            teacher=run.teacher,
-            init=run.init,
-            distillation=Distillation(alpha=self.alpha, loss=self.loss, variant=self.variant) if distilled else None,
+            teacher=getattr(run, "teacher", None),
+            init=getattr(run, "init", None),
+            distillation=distillation,
         )
 
 
 def scaled_model(model: Model, scale: PaperScale) -> Model:
-    """The model with a profile's stem and share of stacks and channels, at least one stack and eight channels."""
+    """The model with a profile's stem and share of stacks and channels, at least one stack and four channels."""
     stacks = max(1, round(model.stacks * scale.stacks))
-    channels = max(8, 4 * round(model.channels * scale.width / 4))
-    return Model(name=model.name, stacks=stacks, channels=channels, stem=scale.stem or model.stem)
+    channels = max(4, 4 * round(model.channels * scale.width / 4))
+    return model.model_copy(update={"stacks": stacks, "channels": channels, "stem": scale.stem or model.stem})
 
 
 def scaled_optimizer(optimizer: Optimizer, scale: PaperScale) -> Optimizer:

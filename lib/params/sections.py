@@ -9,7 +9,9 @@ Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
 Size = tuple[Count, Count]
+Loss = Literal["mse", "cross_entropy"]
 
 
 class Section(BaseModel):
@@ -19,12 +21,16 @@ class Section(BaseModel):
 
 
 class Archive(Section):
-    """One file of a benchmark as its owner offers it, and the folder of data/raw/<dataset> that it fills."""
+    """One file of a benchmark as its owner offers it, and the folder of data/raw/<dataset> that its content fills.
+
+    Without urls, fetch needs the file in data/downloads/<dataset>. An optional file that cannot be had is left out.
+    """
 
     file: str
     folder: str
-    urls: tuple[str, ...] = Field(min_length=1)
+    urls: tuple[str, ...]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    optional: bool = False
 
 
 class LspSynthetic(Section):
@@ -32,30 +38,70 @@ class LspSynthetic(Section):
 
     lsp: Annotated[int, Field(ge=2, multiple_of=2)]
     lspet: Count
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
 
 
-class Lsp(Section):
-    """Where the Leeds Sports Pose data come from."""
+class MpiiSynthetic(Section):
+    """How many images the synthetic MPII has, and which of its two common layouts: MATLAB's or the JSON conversion."""
+
+    train: Count
+    val: Count
+    layout: Literal["mat", "json"]
+    seed: Seed
+
+
+class CocoSynthetic(Section):
+    """How many images the synthetic COCO has."""
+
+    train: Count
+    val: Count
+    seed: Seed
+
+
+class Dataset(Section):
+    """Where a benchmark comes from."""
 
     source: str = Field(min_length=1)
     official: tuple[Archive, ...] = Field(min_length=1)
+
+
+class Lsp(Dataset):
+    """Leeds Sports Pose and its extended training set."""
+
     synthetic: LspSynthetic
+
+
+class Mpii(Dataset):
+    """MPII Human Pose."""
+
+    synthetic: MpiiSynthetic
+
+
+class Coco(Dataset):
+    """COCO keypoints 2017."""
+
+    synthetic: CocoSynthetic
 
 
 class Data(Section):
     """The benchmarks, by name."""
 
     lsp: Lsp
+    mpii: Mpii
+    coco: Coco
 
 
 class PackSpec(Section):
-    """Crops of one dataset: network input (height, width) in px, box padding, and margin for the augmentation."""
+    """Crops of one dataset: network input (height, width) in px, box padding, and margin for the augmentation.
+
+    boxes: whose boxes the validation crops show, the annotations' or a detector's (the two-stage protocol).
+    """
 
     dataset: Name
     input: Size
     padding: Annotated[float, Field(ge=1)]
     margin: Annotated[float, Field(ge=1)]
+    boxes: Literal["annotations", "detections"] = "annotations"
 
 
 class Training(Section):
@@ -67,9 +113,9 @@ class Training(Section):
 
 
 class Model(Section):
-    """An hourglass, see lib/models/hourglass.py."""
+    """A stack of hourglasses: of plain residuals (lib/models/hourglass.py) or pyramids (lib/models/pyranet.py)."""
 
-    name: Literal["hourglass"]
+    name: Literal["hourglass", "pyranet"]
     stacks: Count
     channels: Annotated[int, Field(ge=4, multiple_of=4)]
     stem: Literal["newell", "pytorch-pose"]
@@ -99,11 +145,12 @@ class Heatmap(Section):
 
 
 class Augmentation(Section):
-    """Random flip, scale range and rotation range in degrees."""
+    """Random flip, scale range, rotation range in degrees, and how often only half of a body is shown."""
 
     flip: bool
     scale: tuple[Positive, Positive]
     rotation: Annotated[float, Field(ge=0, le=180)]
+    half_body: Fraction
 
 
 class Optimizer(Section):
@@ -130,7 +177,10 @@ class PackScale(Section):
 
 
 class PaperScale(Section):
-    """What a profile changes in a paper's networks and schedule; null keeps the paper's value."""
+    """What a profile changes in a paper's networks and schedule; null keeps the paper's value.
+
+    train_samples: persons to train on; val_samples: images whose persons are predicted.
+    """
 
     stacks: Share
     width: Share
@@ -147,7 +197,7 @@ class Distillation(Section):
     """FPD Eq. 5: weight alpha, the loss of Eq. 4 or Table 7, and whether the text or the released code is followed."""
 
     alpha: Fraction
-    loss: Literal["mse", "cross_entropy"]
+    loss: Loss
     variant: Literal["paper", "released"]
 
 

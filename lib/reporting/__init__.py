@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lib.errors import InputError
 from lib.metrics import score
+from lib.papers import Benchmark, Paper
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,36 @@ class Result:
     environment: dict[str, Any]
     predictions: dict[int, dict[str, NDArray]]
     histories: dict[int, Path]
+
+
+@dataclass(frozen=True)
+class Study:
+    """The trained runs of a paper on one benchmark, and the annotations of the evaluated persons."""
+
+    key: str
+    benchmark: Benchmark
+    annotations: dict[str, Any]
+    results: dict[str, Result]
+
+
+def load_studies(paper: Paper, runs: Iterable[str]) -> list[Study]:
+    """The paper's benchmarks that a run was trained on, in the paper's order.
+
+    Reads models/<paper> and data/annotations/<benchmark>/val.json. Raises InputError as `load_results`.
+    """
+    results = load_results(Path("models") / paper.key, runs)
+    studies = []
+    for key, benchmark in paper.benchmarks.items():
+        trained = on_benchmark(results, key)
+        if trained:
+            annotations = json.loads((Path("data/annotations") / key / "val.json").read_text())
+            studies.append(Study(key, benchmark, annotations, trained))
+    return studies
+
+
+def on_benchmark(results: dict[str, Result], benchmark: str) -> dict[str, Result]:
+    """Those runs that were trained on a benchmark."""
+    return {name: result for name, result in results.items() if result.spec["dataset"] == benchmark}
 
 
 def load_results(folder: Path, runs: Iterable[str]) -> dict[str, Result]:

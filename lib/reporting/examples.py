@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lib.codecs.heatmap import HeatmapCodec
-from lib.data.batches import MEAN, STD, Batches
+from lib.data.batches import MEAN, STD, Batches, evenly_spaced
 from lib.data.crops import Crops
-from lib.metrics import matched
+from lib.metrics import head_sizes, matched
 from lib.metrics.pck import torso
 from lib.reporting.figures import Example, Panel
 from lib.training.checkpoint import load_weights
 
 BATCH = 8
 NEAR = 2.0  # heatmap px: the teacher's maximum is at the label
+TOLERANCE = {"lsp": 0.2, "mpii": 0.5}  # of the torso, of the head size: a joint as near as that is right
 FRAME = 1.4  # side of the shown part of an image, relative to the person's longer side
 
 
@@ -28,12 +29,12 @@ def person_panels(
     """Show `people` evenly spaced predicted persons: their images (H, W, 3) uint8 and, per person, a panel per method.
 
     The first panel is the ground truth. predictions: by name of the method, as in predictions.npz, of the same persons.
-    images: folder of the annotations' file names. A title counts the joints within 0.2 of the torso among the labelled.
+    images: folder of the annotations' file names. A title counts the joints within TOLERANCE among the labelled.
     """
     persons = {person["id"]: person for person in annotations["annotations"]}
     files = {image["id"]: image["file_name"] for image in annotations["images"]}
     ids = next(iter(predictions.values()))["ids"]
-    chosen = ids[np.arange(people) * len(ids) // people]
+    chosen = ids[evenly_spaced(people, len(ids))]
     shown, panels = [], []
     for number in chosen:
         person = persons[int(number)]
@@ -48,11 +49,18 @@ def person_panels(
             found, truth, visible = matched(annotations, one)
             if not row:
                 row.append(Panel("ground truth", truth[0] - [left, top], visible[0]))
-            right = np.linalg.norm(found - truth, axis=-1) <= 0.2 * torso(truth, visible)[:, None]
+            right = np.linalg.norm(found - truth, axis=-1) <= tolerance(annotations, one["ids"], truth, visible)
             title = f"{method}: {(right & visible).sum()} of {visible.sum()}"
             row.append(Panel(title, found[0] - [left, top], np.ones_like(visible[0])))
         panels.append(row)
     return shown, panels
+
+
+def tolerance(annotations: Mapping[str, Any], ids: NDArray, truth: NDArray, visible: NDArray) -> NDArray:
+    """How far in px the joints of each person may be off: (N, 1); ids (N,), truth (N, K, 2) px, visible (N, K)."""
+    dataset = annotations["info"]["dataset"]
+    length = head_sizes(annotations, ids) if dataset == "mpii" else torso(truth, visible)
+    return TOLERANCE[dataset] * length[:, None]
 
 
 @torch.no_grad()
@@ -66,7 +74,8 @@ def transfer_examples(crops: Crops, weights: Path, spec: Mapping[str, Any], peop
     heatmap, size = spec["heatmap"], tuple(spec["input"])
     codec = HeatmapCodec(size, sigma=heatmap["sigma"], scaling=heatmap["scaling"])
     teacher = load_weights(weights).eval()
-    batches = list(Batches(crops, {"student": size}, BATCH, augmentation=None, seed=0, samples=people).epoch(0))
+    rows = evenly_spaced(people, len(crops.ids))
+    batches = list(Batches(crops, {"student": size}, BATCH, augmentation=None, seed=0, rows=rows).epoch(0))
     maps = torch.cat([teacher(batch.images["student"])[-1].float() for batch in batches])
     images = torch.cat([batch.images["student"] for batch in batches])
     labels = torch.cat([batch.keypoints for batch in batches])

@@ -66,27 +66,32 @@ def save(figure: Figure, path: Path) -> None:
         part.write_bytes(packed.getvalue())
 
 
-def curves(runs: Mapping[str, Sequence[Mapping[str, str]]], path: Path) -> None:
-    """PCK over the threshold, a line per run; runs: rows of reports/plots/<paper>/pck/<run>.csv by run."""
-    figure, axes = plane("error tolerated, share of the torso", "mean PCK, %")
+def curves(runs: Mapping[str, Sequence[Mapping[str, str]]], teacher: str, x: str, y: str, path: Path) -> None:
+    """PCK over the threshold, a line per run; runs: rows of reports/plots/<paper>/pck/<run>.csv by run; x, y: words."""
+    figure, axes = plane(x, y)
     for (run, rows), colour in zip(runs.items(), COLOURS, strict=False):
         points = [(float(row["threshold"]), float(row["pck"])) for row in rows]
-        axes.plot(*zip(*points, strict=True), color=colour, label=run, **line(run))
+        axes.plot(*zip(*points, strict=True), color=colour, label=run, **line(run == teacher))
     axes.set_xlim(0, None)
     axes.set_ylim(0, None)
     axes.legend(fontsize=8, frameon=False)
     save(figure, path)
 
 
-def histories(runs: Mapping[str, Sequence[Sequence[Mapping[str, str]]]], path: Path) -> None:
-    """Validation PCK over the epochs, a line per run, thin ones per seed; runs: each seed's history.csv rows by run."""
-    figure, axes = plane("epoch", "validation mean PCK, % (no flip test)")
+def histories(
+    runs: Mapping[str, Sequence[Sequence[Mapping[str, str]]]], column: str, teacher: str, y: str, path: Path
+) -> None:
+    """A column of the histories over the epochs, a line per run, thin ones per seed.
+
+    runs: each seed's rows of history.csv by run, blank where nothing was measured; y: words for the column.
+    """
+    figure, axes = plane("epoch", y)
     for (run, seeds), colour in zip(runs.items(), COLOURS, strict=False):
-        points = [{int(row["epoch"]): float(row["val_mean"]) for row in rows if row["val_mean"]} for rows in seeds]
+        points = [{int(row["epoch"]): float(row[column]) for row in rows if row[column]} for rows in seeds]
         for seed in points if len(points) > 1 else []:
             axes.plot(seed.keys(), seed.values(), color=colour, linewidth=0.6, alpha=0.5)
         means = [np.mean(values) for values in zip(*(seed.values() for seed in points), strict=True)]
-        axes.plot(points[0].keys(), means, color=colour, label=run, marker="o", markersize=3, **line(run))
+        axes.plot(points[0].keys(), means, color=colour, label=run, marker="o", markersize=3, **line(run == teacher))
     axes.set_ylim(0, None)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=8, frameon=False)
@@ -101,9 +106,9 @@ def plane(x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def line(run: str) -> dict[str, Any]:
-    """Teachers are dashed: they are the mark to reach, not one of the compared."""
-    return {"linestyle": "--" if run.endswith("teacher") else "-", "linewidth": 1.6}
+def line(teacher: bool) -> dict[str, Any]:
+    """The teacher is dashed: it is the mark to reach, not one of the compared."""
+    return {"linestyle": "--" if teacher else "-", "linewidth": 1.6}
 
 
 def people(

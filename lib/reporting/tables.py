@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
 from typing import Any
 
-from scipy.stats import t
 from tabulate import tabulate
 
 from lib.papers import Paper, Row, Table
@@ -13,10 +11,12 @@ from lib.papers import Paper, Row, Table
 NOT_RUN = "not run"
 LEGEND = """\
 Each row of a printed table that the paper measured itself has up to three lines here: **paper**, the number as printed;
-**ours**, mean ± sample standard deviation over the seeds (no ± with one seed); **Δ**, ours − paper. *Quoted* lines are
-numbers of other authors that the paper prints; neither the paper nor this project ran them. *not run* means that no
-training here fills the cell. Accuracies are those of the scaled-down networks and schedules listed above. Cost columns
-always belong to the full-size network, counted here; their Δ is “=” where the count rounds to the printed number."""
+**ours**, mean ± sample standard deviation over the seeds (no ± with one seed); **Δ**, ours − paper. Behind the name of
+a run stand the stacks × channels that were trained, where a profile made them fewer than the paper's: two rows may then
+show the same network. *Quoted* lines are numbers of other authors that the paper prints; neither the paper nor this
+project ran them. *not run* means that no training here fills the cell. Accuracies are those of the networks and
+schedules listed above. Cost columns always belong to the full-size network, counted here; their Δ is “=” where the
+count rounds to the printed number."""
 
 
 @dataclass(frozen=True)
@@ -89,35 +89,61 @@ def row_cells(table: Table, row: Row, metrics: Mapping[str, Any], costs: Mapping
     return cells
 
 
-def printed_table(table: Table, metrics: Mapping[str, Any], costs: Mapping[str, Any]) -> str:
-    """A table in the paper's layout, filled from reports/metrics/<paper>.json and reports/metrics/complexity.json."""
+def printed_table(table: Table, metrics: Mapping[str, Any], costs: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """A table in the paper's layout, filled from reports/metrics/<paper>.json and reports/metrics/complexity.json.
+
+    names: what to call each run, from `run_names`.
+    """
     headings = [*table.accuracy.values(), *table.cost.values()]
     if not headings:
         return markdown([*table.labels.values()], [row.labels for row in table.rows], len(table.labels))
     cells = [row_cells(table, row, metrics, costs) for row in table.rows]
+    runs = [names.get(row.run, f"`{row.run}`") if row.run else "" for row in table.rows]
     if table.transposed:
         (label,) = table.labels.values()
-        body = [
-            line
-            for heading, column in zip(headings, zip(*cells, strict=True), strict=True)
-            for line in lines([heading], column, table.rows[0])
-        ]
+        body = [["", "run", *runs]]
+        for heading, column in zip(headings, zip(*cells, strict=True), strict=True):
+            body += lines([heading], column, printed=True)
         return markdown(["", label, *(row.labels[0] for row in table.rows)], body, 2)
-    body = [line for row, found in zip(table.rows, cells, strict=True) for line in lines(row.labels, found, row)]
+    body = []
+    for row, found, run in zip(table.rows, cells, runs, strict=True):
+        if row.own:
+            body += lines(row.labels, found, bool(row.printed), run)
+        else:
+            body.append(["*quoted*", *row.labels, *(cell.paper for cell in found)])
     return markdown(["", *table.labels.values(), *headings], body, 1 + len(table.labels))
 
 
-def lines(labels: Sequence[str], cells: Sequence[Cell], row: Row) -> list[list[str]]:
-    """The lines that one group of cells needs: quoted, or paper, ours and Δ as far as they say something."""
-    if not row.own:
-        return [["*quoted*", *labels, *(cell.paper for cell in cells)]]
+def lines(labels: Sequence[str], cells: Sequence[Cell], printed: bool, run: str = "") -> list[list[str]]:
+    """The lines that one group of cells needs: paper, ours and Δ as far as they say something."""
     blank = [""] * len(labels)
-    run = f" `{row.run}`" if row.run else ""
-    found = [["paper", *labels, *(cell.paper for cell in cells)]] if row.printed else []
-    found.append([f"**ours**{run}", *(blank if row.printed else labels), *(bold(cell.ours) for cell in cells)])
+    found = [["paper", *labels, *(cell.paper for cell in cells)]] if printed else []
+    found.append([f"**ours** {run}".rstrip(), *(blank if printed else labels), *(bold(cell.ours) for cell in cells)])
     if any(cell.difference for cell in cells):
         found.append(["Δ", *blank, *(cell.difference for cell in cells)])
     return found
+
+
+def run_names(
+    table: Table, specs: Mapping[str, Mapping[str, Any]], paper_size: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
+    """Names of trained runs; in brackets the network where it is not the paper's, and the settings the table is about.
+
+    specs: spec.json by run; paper_size: the model that each run has at the paper's scale.
+    """
+    names = {}
+    for run, spec in specs.items():
+        trained = network(spec["model"])
+        details = [] if trained == network(paper_size[run]) else [trained]
+        if spec["distillation"]:
+            details += [f"{name} {setting(spec, key)}" for name, key in table.settings.items()]
+        names[run] = f"`{run}` ({', '.join(details)})" if details else f"`{run}`"
+    return names
+
+
+def network(model: Mapping[str, Any]) -> str:
+    """Stacks × channels of a model."""
+    return f"{model['stacks']} × {model['channels']}"
 
 
 def bold(text: str) -> str:
@@ -140,40 +166,16 @@ def speed_table(costs: Mapping[str, Mapping[str, float]], batch_sizes: Sequence[
     return markdown(header, rows)
 
 
-def effect_table(treated: str, control: str, differences: Mapping[str, Mapping[int, float]]) -> str:
-    """Paired differences treated − control: a line per metric, a column per seed, then their mean ± spread."""
-    seeds = list(next(iter(differences.values())))
-    header = [f"`{treated}` − `{control}`", *(f"seed {seed}" for seed in seeds), "mean ± std"]
-    rows = []
-    for metric, by_seed in differences.items():
-        values = list(by_seed.values())
-        spread = f"\u00a0±\u00a0{stdev(values):.2f}" if len(values) > 1 else " (one seed)"
-        rows.append([metric, *(signed(value, 2) for value in values), signed(mean(values), 2) + spread])
-    return markdown(header, rows)
-
-
-def verdict(differences: Sequence[float]) -> str:
-    """What paired differences of the mean PCK allow to say: their mean, and its 95 % interval by Student's t."""
-    effect, seeds = mean(differences), len(differences)
-    if seeds == 1:
-        return f"One seed: a difference of {signed(effect, 2)} points of mean PCK without a spread, so no conclusion."
-    reach = float(t.ppf(0.975, seeds - 1)) * stdev(differences) / seeds**0.5
-    found = (
-        f"Over {seeds} seeds: a difference of {signed(effect, 2)} points of mean PCK, 95 % interval "
-        f"{signed(effect - reach, 2)} to {signed(effect + reach, 2)} (paired t)"
-    )
-    if abs(effect) <= reach:
-        return f"{found}. Zero lies within the spread of the seeds, so no conclusion."
-    direction = "raises" if effect > 0 else "lowers"
-    return f"{found}. At this scale and on these data the teacher's term {direction} the mean PCK."
-
-
-def decision_table(paper: Paper, spec: Mapping[str, Any] | None) -> str:
-    """What the paper leaves open, what is done here and why, and what the run of this spec was trained with."""
+def decision_table(paper: Paper, specs: Sequence[Mapping[str, Any]]) -> str:
+    """What the paper leaves open, what is done here and why, and what the runs of these specs were trained with."""
     header = ["left open by the paper", "here", "because", "trained with"]
     rows = []
     for decision in paper.decisions:
-        used = [f"`{key}: {setting(spec, key)}`" for key in decision.get("used", ())] if spec else []
+        used = [
+            f"`{key}: {' / '.join(dict.fromkeys(setting(spec, key) for spec in specs))}`"
+            for key in decision.get("used", ())
+            if specs
+        ]
         rows.append([decision["question"], decision["decision"], decision["reason"], "<br>".join(used)])
     return markdown(header, rows, len(header))
 

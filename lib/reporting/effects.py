@@ -1,0 +1,60 @@
+"""Effects: paired differences between runs that differ by one factor, and what they allow to say."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+
+from scipy.stats import t
+
+from lib.metrics import HEADLINE
+from lib.papers import Paper
+from lib.reporting import Study, paired_differences, seed_scores
+from lib.reporting.tables import markdown, signed
+
+
+def effects(paper: Paper, studies: Sequence[Study]) -> list[str]:
+    """A section for each of the paper's pairs: the differences by seed, a verdict, and what the paper reports."""
+    text = []
+    for effect in paper.effects:
+        treated, control = pair = effect["treated"], effect["control"]
+        text += [f"### {effect['question']}", f"`{treated}` against `{control}`: {effect['note']}."]
+        study = next((study for study in studies if set(pair) <= set(study.results)), None)
+        if study is None:
+            text.append("Not run.")
+            continue
+        scores = [seed_scores(study.annotations, study.results[name]) for name in pair]
+        headline, metric = HEADLINE[study.key], study.benchmark.metric
+        differences = {metric: paired_differences(*scores, headline), "AUC": paired_differences(*scores, "auc")}
+        text += [
+            effect_table(treated, control, differences),
+            verdict(list(differences[metric].values()), metric, effect["factor"]),
+            f"The paper reports {effect['printed']}.",
+        ]
+    return text
+
+
+def effect_table(treated: str, control: str, differences: Mapping[str, Mapping[int, float]]) -> str:
+    """Paired differences treated − control: a line per metric, a column per seed, then their mean ± spread."""
+    seeds = list(next(iter(differences.values())))
+    header = [f"`{treated}` − `{control}`", *(f"seed {seed}" for seed in seeds), "mean ± std"]
+    rows = []
+    for metric, by_seed in differences.items():
+        values = list(by_seed.values())
+        spread = f"\u00a0±\u00a0{stdev(values):.2f}" if len(values) > 1 else " (one seed)"
+        rows.append([metric, *(signed(value, 2) for value in values), signed(mean(values), 2) + spread])
+    return markdown(header, rows)
+
+
+def verdict(differences: Sequence[float], metric: str, factor: str) -> str:
+    """What paired differences of a metric allow to say: their mean, and its 95 % interval by Student's t."""
+    effect, seeds = mean(differences), len(differences)
+    if seeds == 1:
+        return f"One seed: a difference of {signed(effect, 2)} points of {metric} without a spread, so no conclusion."
+    reach = float(t.ppf(0.975, seeds - 1)) * stdev(differences) / seeds**0.5
+    found = (
+        f"Over {seeds} seeds: a difference of {signed(effect, 2)} points of {metric}, 95 % interval "
+        f"{signed(effect - reach, 2)} to {signed(effect + reach, 2)} (paired t)"
+    )
+    if abs(effect) <= reach:
+        return f"{found}. Zero lies within the spread of the seeds, so no conclusion."
+    direction = "raises" if effect > 0 else "lowers"
+    return f"{found}. At this scale and on these data {factor} {direction} the {metric}."

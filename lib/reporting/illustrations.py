@@ -1,0 +1,71 @@
+"""The figures of a report, benchmark by benchmark, and their captions."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from numpy.typing import NDArray
+
+from lib.data.crops import Crops
+from lib.metrics import HEADLINE
+from lib.reporting import Study, read_csv
+from lib.reporting import figures as draw
+from lib.reporting.examples import TOLERANCE, person_panels, transfer_examples
+from lib.reporting.provenance import seeds_of
+
+
+def illustrate(paper: str, study: Study, crops: Crops, folder: Path) -> list[str]:
+    """Draw <benchmark>_{pck,history,people,transfer}.png into a folder; return their markdown, with captions.
+
+    Each is drawn as far as its runs were trained, `people` where the images are, too. Reads reports/plots/<paper>,
+    data/raw/<benchmark> and the teacher's weights in models/<paper>. crops: of the training persons.
+    """
+    name, persons, metric = study.benchmark.name, study.benchmark.persons, study.benchmark.metric
+    roles = {role: run for role, run in study.benchmark.roles.items() if run in study.results}
+    seed = seeds_of(study.results)[0]
+    captions = {}
+    if set(study.benchmark.curves) & set(study.results):
+        draw_lines(paper, study, folder)
+        captions["pck"] = (
+            f"The {metric.partition('@')[0]} of the {name} {persons} over the tolerated error; means over the seeds, "
+            "the teacher dashed."
+        )
+        captions["history"] = (
+            f"The {metric} on {name} during training, thin lines: single seeds. The last checkpoint is reported."
+        )
+    if roles and (Path("data/raw") / study.key).is_dir():
+        draw_people(study, {role: study.results[run].predictions[seed] for role, run in roles.items()}, folder)
+        captions["people"] = (
+            f"Evenly spaced {name} {persons}, seed {seed}; joints within {TOLERANCE[study.key]} "
+            f"{study.benchmark.length}. Blue: the person's left, orange: right."
+        )
+    if "teacher" in roles:
+        weights = Path("models") / paper / roles["teacher"] / f"seed{seed}" / "weights.safetensors"
+        examples = transfer_examples(crops, weights, study.results[roles["teacher"]].spec)
+        draw.transfer(examples, folder / f"{study.key}_transfer.png")
+        captions["transfer"] = (
+            f"{name} training crops chosen by rule, after Fig. 3. Circle: label, cross: teacher's maximum; "
+            "either may be wrong."
+        )
+    return [
+        f"![{caption}](figures/{paper}/{study.key}_{figure}.png)\n\n*{caption}*" for figure, caption in captions.items()
+    ]
+
+
+def draw_lines(paper: str, study: Study, folder: Path) -> None:
+    """The PCK curves and the validation curves of the benchmark's `curves` as far as they were trained."""
+    metric, teacher = study.benchmark.metric, study.benchmark.roles["teacher"]
+    runs = [run for run in study.benchmark.curves if run in study.results]
+    plots = {run: read_csv(Path("reports/plots") / paper / "pck" / f"{run}.csv") for run in runs}
+    x, y = f"error tolerated, share of the {study.benchmark.length}", f"{metric.partition('@')[0]}, %"
+    draw.curves(plots, teacher, x, y, folder / f"{study.key}_pck.png")
+    histories = {run: [read_csv(path) for path in study.results[run].histories.values()] for run in runs}
+    column, y = f"val_{HEADLINE[study.key]}", f"validation {metric}, % (no flip test)"
+    draw.histories(histories, column, teacher, y, folder / f"{study.key}_history.png")
+
+
+def draw_people(study: Study, predictions: Mapping[str, Mapping[str, NDArray]], folder: Path) -> None:
+    """Predictions, by the role of their run, over images."""
+    images, panels = person_panels(study.annotations, predictions, Path("data/raw") / study.key)
+    category = study.annotations["categories"][0]
+    skeleton = [(a - 1, b - 1) for a, b in category["skeleton"]]
+    draw.people(images, panels, skeleton, category["keypoints"], folder / f"{study.key}_people.png")
