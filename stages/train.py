@@ -43,6 +43,8 @@ def train(spec: TrainSpec, seeds: tuple[int, ...]) -> None:
     """Train `spec` once per seed; finished seeds wait in the scratch folder until all are."""
     annotations = json.loads((Path("data/annotations") / spec.dataset / "val.json").read_text())
     scratch = SCRATCH / f"{spec.paper}.{spec.run}"
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
     with connect() as process:
         finished = {seed: train_seed(spec, seed, scratch, process, annotations) for seed in seeds}
         if process.rank > 0:

@@ -70,7 +70,7 @@ def spec(**changes) -> TrainSpec:
         "optimizer": {"name": "adam", "lr": 1e-3, "weight_decay": 0.0, "milestones": (), "gamma": 0.1},
         **{"epochs": 2, "batch_size": 4, "train_samples": None, "val_samples": None, "precision": "float32"},
         **{"compile": False, "validations": 1, "decoding": {"flip_test": True, "quarter_offset": True}},
-        **{"teacher": None, "init": None, "distillation": None},
+        **{"threads": None, "teacher": None, "init": None, "distillation": None},
     }
     return TrainSpec(**{**settings, **changes})
 

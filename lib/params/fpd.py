@@ -110,6 +110,7 @@ class Fpd(Section):
             batch_size=scale.batch_size or self.batch_size,
             train_samples=scale.train_samples,
             val_samples=scale.val_samples,
+            threads=scale.threads,
             precision=training.precision,
             compile=training.compile,
             validations=training.validations,

@@ -179,7 +179,7 @@ class PackScale(Section):
 class PaperScale(Section):
     """What a profile changes in a paper's networks and schedule; null keeps the paper's value.
 
-    train_samples: persons to train on; val_samples: images whose persons are predicted.
+    train_samples: persons to train on; val_samples: images whose persons are predicted; threads: null, one per core.
     """
 
     stacks: Share
@@ -191,6 +191,7 @@ class PaperScale(Section):
     optimizer: Literal["rmsprop", "adam"] | None
     lr: Positive | None
     batch_size: Count | None
+    threads: Count | None
 
 
 class Distillation(Section):
@@ -217,6 +218,7 @@ class TrainSpec(Section):
     batch_size: Count
     train_samples: Count | None
     val_samples: Count | None
+    threads: Count | None
     precision: str
     compile: bool
     validations: Count
