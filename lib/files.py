@@ -1,11 +1,13 @@
-"""Files and folders that exist completely or not at all."""
+"""Files and folders that exist completely or not at all, and tables in CSV."""
 
+import csv
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def remove(path: Path) -> None:
@@ -40,3 +42,19 @@ def sha256(path: Path | str) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with a heading, the columns in the order of their first appearance; what a row lacks stays blank."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a CSV file with a heading."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

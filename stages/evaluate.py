@@ -1,6 +1,5 @@
 """Score the predictions of a paper's runs: `python -m stages.evaluate fpd`. Needs no network and no GPU."""
 
-import csv
 import json
 from pathlib import Path
 from statistics import mean
@@ -8,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from lib.files import atomic
+from lib.files import atomic, read_csv, write_csv
 from lib.metrics import HEADLINE, curve, score
 from lib.metrics.mean_pose import mean_pose
 from lib.papers import load_paper
 from lib.params import load_params
-from lib.reporting import Result, Study, load_studies, read_csv, seed_scores, summarise
+from lib.reporting import Result, Study, load_studies, seed_scores, summarise
 from stages import run
 
 
@@ -65,15 +64,6 @@ def history_rows(result: Result, headline: str) -> list[dict[str, float | str]]:
         }
         for rows in zip(*seeds, strict=True)
     ]
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Rows with the same columns as a CSV file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

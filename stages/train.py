@@ -1,6 +1,5 @@
 """Train one run: `python -m stages.train fpd.lsp_student`; under torchrun, on as many processes as it starts."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +11,7 @@ from lib.data.batches import Augmentation, Batches, evenly_spaced
 from lib.data.crops import Crops, open_crops
 from lib.environment import describe
 from lib.errors import InputError
-from lib.files import atomic, remove
+from lib.files import atomic, remove, write_csv
 from lib.metrics import score
 from lib.models import build_model
 from lib.params import TrainSpec, load_params
@@ -94,7 +93,8 @@ def train_seed(spec: TrainSpec, seed: int, scratch: Path, process: Process, anno
             part.mkdir()
             save_weights(part / "weights.safetensors", task.student, model)
             np.savez(part / "predictions.npz", **predictions(spec.decoding.flip_test))
-            write_history(part / "history.csv", history)
+            rows = [{name: f"{value:.6g}" for name, value in row.items()} for row in history]
+            write_csv(part / "history.csv", rows)
             (part / "seconds.json").write_text(f"{seconds:.1f}")
     return finished
 
@@ -119,15 +119,6 @@ def batches(
     )
     rows = np.flatnonzero(np.isin(crops["val"].image_ids, evaluated))
     return training, Batches(crops["val"], sizes, VAL_BATCH, augmentation=None, rows=rows, **common)
-
-
-def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """One row per epoch; columns that an epoch lacks stay blank."""
-    columns = dict.fromkeys(name for row in history for name in row)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from lib.files import atomic, remove, sha256
+from lib.files import atomic, read_csv, remove, sha256, write_csv
 
 
 def tree(folder):
@@ -55,3 +55,12 @@ def test_remove_follows_no_link(tmp_path):
 def test_sha256_is_that_of_the_bytes(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_csv_keeps_text_and_leaves_blank_what_a_row_lacks(tmp_path):
+    write_csv(tmp_path / "new/rows.csv", [{"a": 1, "b": 'x, "y"'}, {"a": 0.5, "c": "z"}])
+    assert (tmp_path / "new/rows.csv").read_bytes() == b'a,b,c\n1,"x, ""y""",\n0.5,,z\n'
+    assert read_csv(tmp_path / "new/rows.csv") == [
+        {"a": "1", "b": 'x, "y"', "c": ""},
+        {"a": "0.5", "b": "", "c": "z"},
+    ]

@@ -13,9 +13,10 @@ from PIL import Image
 
 from lib.data.crops import Crops
 from lib.errors import InputError
+from lib.files import read_csv
 from lib.models import build_model
 from lib.params import load_params
-from lib.reporting import load_results, read_csv
+from lib.reporting import load_results
 from lib.reporting.examples import person_panels, transfer_examples
 from lib.reporting.figures import BYTES, Example, Panel, curves, histories, people, transfer
 from lib.reporting.tables import NOT_RUN

@@ -1,6 +1,5 @@
 """Results of trainings as they lie in models/<paper>/<run>/, for the stages that score and show them."""
 
-import csv
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -101,9 +100,3 @@ def paired_differences(
 ) -> dict[int, float]:
     """Treated minus control for every seed that both have, in points."""
     return {seed: treated[seed][metric] - control[seed][metric] for seed in treated if seed in control}
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file with a heading."""
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))

@@ -6,8 +6,9 @@ from pathlib import Path
 from numpy.typing import NDArray
 
 from lib.data.crops import Crops
+from lib.files import read_csv
 from lib.metrics import HEADLINE
-from lib.reporting import Study, read_csv
+from lib.reporting import Study
 from lib.reporting import figures as draw
 from lib.reporting.examples import TOLERANCE, person_panels, transfer_examples
 from lib.reporting.provenance import seeds_of

@@ -31,7 +31,7 @@ def scale(study: Study, people: int) -> dict[str, str]:
         if roles[name] not in results:
             return NOT_RUN
         model = results[roles[name]].spec["model"]
-        stem = "" if model.get("stem", "newell") == "newell" else f", {model['stem']} stem"
+        stem = "" if model["stem"] == "newell" else f", {model['stem']} stem"
         return f"{network(model)}{stem}"
 
     return {
