@@ -15,7 +15,7 @@ from lib.files import atomic, remove, write_csv
 from lib.metrics import score
 from lib.models import build_model
 from lib.params import TrainSpec, load_params
-from lib.tasks import build_task
+from lib.tasks import Task, build_task
 from lib.training.checkpoint import fingerprint, load_weights, save_weights
 from lib.training.distributed import Process, connect
 from lib.training.loop import fit, make_deterministic
@@ -80,19 +80,22 @@ def train_seed(spec: TrainSpec, seed: int, scratch: Path, process: Process, anno
     evaluated = ids[evenly_spaced(spec.val_samples, len(ids))]
     train_batches, val_batches = batches(spec, crops, evaluated, seed, process)
 
-    def predictions(flip_test: bool) -> dict[str, np.ndarray]:
-        return predict(task, val_batches, flip_test) | {"images": evaluated}
+    def predictions(of: Task, flip_test: bool) -> dict[str, np.ndarray]:
+        return predict(of, val_batches, flip_test) | {"images": evaluated}
 
     def validate() -> dict[str, float]:
-        return score(annotations, predictions(flip_test=False))
+        return score(annotations, predictions(task, flip_test=False))
 
     label = f"{spec.paper}.{spec.run} seed {seed}"
     history, seconds = fit(task, train_batches, spec, folder / "state.pt", process, validate, label)
     if process.rank == 0:
         with atomic(finished) as part:
-            part.mkdir()
-            save_weights(part / "weights.safetensors", task.student, model)
-            np.savez(part / "predictions.npz", **predictions(spec.decoding.flip_test))
+            for number, (network, branch) in enumerate(zip(task.networks, spec.exports, strict=False), start=1):
+                place = part / f"branch_{number}" if number > 1 else part
+                place.mkdir(exist_ok=True)
+                save_weights(place / "weights.safetensors", network, {**branch.model_dump(), "joints": network.joints})
+                alone = build_task(spec.model_copy(update={"distillation": None}), network, crops["val"].flip_pairs)
+                np.savez(place / "predictions.npz", **predictions(alone, spec.decoding.flip_test))
             rows = [{name: f"{value:.6g}" for name, value in row.items()} for row in history]
             write_csv(part / "history.csv", rows)
             (part / "seconds.json").write_text(f"{seconds:.1f}")

@@ -6,15 +6,17 @@ from torch import nn
 
 from lib.errors import InputError
 from lib.models.hourglass import StackedHourglass
+from lib.models.mobilepose import MobilePose
 from lib.models.pyranet import PyraNet
 
-ARCHITECTURES = {"hourglass": StackedHourglass, "pyranet": PyraNet}
+ARCHITECTURES = {"hourglass": StackedHourglass, "pyranet": PyraNet, "mobilepose": MobilePose}
 
 
 def build_model(spec: dict) -> nn.Module:
     """Build the network that `spec` describes: `name`, `joints` and the architecture's own keys.
 
-    hourglass, pyranet: stacks, channels (256), stem ("newell" | "pytorch-pose"). Its `output` names the codec.
+    hourglass, pyranet: stacks, channels (256), stem ("newell" | "pytorch-pose"). mobilepose: encoder ("resnet18" |
+    "mobilenet_v2" | "shufflenet_v2"). Its `output` names the codec.
     Raises InputError for unknown names, unknown or missing keys and impossible values.
     """
     settings = dict(spec)

@@ -124,6 +124,7 @@ class StackedNetwork(nn.Module):
 
     forward: images (B, 3, H, W), H and W multiples of 64 (stride 4 and four halvings) -> list of (B, joints, H/4, W/4).
     At 64 px the coarsest map is one pixel, so training batches need two images or more for their normalisation.
+    As a branch of a bigger network (lib/models/multibranch.py) it runs in two parts, `trunk` and `branch`.
     Raises InputError for images of another size.
     """
 
@@ -131,6 +132,7 @@ class StackedNetwork(nn.Module):
 
     def __init__(self, stem: nn.Module, stacks: list[Stack], channels: int, joints: int):
         super().__init__()
+        self.stem_channels, self.width, self.joints = channels, channels, joints
         self.stem = stem
         self.stacks = nn.ModuleList(stacks)
         self.merges = nn.ModuleList(Merge(channels, joints) for _ in stacks[1:])
@@ -140,14 +142,31 @@ class StackedNetwork(nn.Module):
         unit = STRIDE * 2**DEPTH
         if height % unit or width % unit:
             raise InputError(f"network input is {height}x{width} px, expected multiples of {unit}; change its size")
-        x = self.stem(images)
-        features, heatmaps = self.stacks[0](x)
-        outputs = [heatmaps]
-        for merge, stack in zip(self.merges, self.stacks[1:], strict=True):
-            x = merge(x, features, heatmaps)
-            features, heatmaps = stack(x)
+        return self.branch(self.stem(images), 0)
+
+    def trunk(self, x: Tensor, shared: int) -> tuple[Tensor, list[Tensor]]:
+        """Take the stem's output through the first stacks: the next one's input, and their heatmaps."""
+        return self.advance(x, range(shared))
+
+    def branch(self, x: Tensor, shared: int) -> list[Tensor]:
+        """The heatmaps of all stacks after the first ones, whose result is x."""
+        return self.advance(x, range(shared, len(self.stacks)))[1]
+
+    def advance(self, x: Tensor, places: range) -> tuple[Tensor, list[Tensor]]:
+        """Run the stacks of these places: what a further one would take in, and their heatmaps."""
+        outputs = []
+        for place in places:
+            features, heatmaps = self.stacks[place](x)
             outputs.append(heatmaps)
-        return outputs
+            if place < len(self.merges):
+                x = self.merges[place](x, features, heatmaps)
+        return x, outputs
+
+    def share(self, other: "StackedNetwork", shared: int) -> None:
+        """Take over another network's stem and its first stacks, as the same modules."""
+        self.stem = other.stem
+        self.stacks = nn.ModuleList([*other.stacks[:shared], *self.stacks[shared:]])
+        self.merges = nn.ModuleList([*other.merges[:shared], *self.merges[shared:]])
 
 
 class StackedHourglass(StackedNetwork):

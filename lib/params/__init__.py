@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError
 from ruamel.yaml import YAML
@@ -12,11 +13,14 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from lib.errors import InputError
 from lib.params.fpd import Fpd
+from lib.params.okdhp import Branched, Okdhp, auxiliary_models
+from lib.params.papers import OnlineDistillation, Paper, TrainSpec
 from lib.params.sections import (
     Archive,
     Complexity,
     Data,
     Dataset,
+    MobilePoseModel,
     Model,
     Name,
     Optimizer,
@@ -26,13 +30,21 @@ from lib.params.sections import (
     Section,
     Size,
     Training,
-    TrainSpec,
+    TrainingNetwork,
 )
 
-__all__ = ["PARAMS", "Archive", "Model", "Optimizer", "PackSpec", "Params", "TrainSpec", "load_params"]
+__all__ = [
+    *("PARAMS", "Archive", "Model", "OnlineDistillation", "Optimizer", "PackSpec", "Params", "TrainSpec"),
+    *("auxiliary_models", "load_params"),
+]
 
 PARAMS = Path("params.yaml")
+PAPERS = ("fpd", "okdhp")
 SIDE_UNIT = 64  # px; an hourglass takes multiples of it
+FULL = PaperScale(
+    **dict.fromkeys(("stacks", "width", "epochs"), 1.0),
+    **dict.fromkeys(("stem", "train_samples", "val_samples", "optimizer", "lr", "batch_size", "threads")),
+)
 
 
 class Profile(Section):
@@ -40,6 +52,7 @@ class Profile(Section):
 
     packs: PackScale
     fpd: PaperScale
+    okdhp: PaperScale
 
 
 class Params(Section):
@@ -52,6 +65,7 @@ class Params(Section):
     packs: dict[Name, PackSpec]
     training: Training
     fpd: Fpd
+    okdhp: Okdhp
     complexity: Complexity
 
     def dataset(self, name: str) -> Dataset:
@@ -65,21 +79,34 @@ class Params(Section):
         pack = self.packs[name]
         return pack.model_copy(update={"input": self.input_size(name)})
 
-    def input_size(self, pack: str) -> Size:
-        """Height and width in px of a network that sees these crops: the profile's share, in steps of SIDE_UNIT."""
-        share = self.profiles[self.profile].packs.resolution
+    def input_size(self, pack: str, share: float | None = None) -> Size:
+        """Height and width in px of a network that sees these crops: a share (the profile's), in steps of SIDE_UNIT."""
+        share = share or self.profiles[self.profile].packs.resolution
         return tuple(max(1, round(side * share / SIDE_UNIT)) * SIDE_UNIT for side in self.packs[pack].input)
+
+    def paper(self, name: str) -> Paper:
+        """The settings of a paper; InputError where there is none of that name."""
+        require("paper", name, PAPERS)
+        return getattr(self, name)
 
     def runs(self, paper: str) -> tuple[str, ...]:
         """Names of all runs of a paper, in the order of params.yaml; InputError for an unknown paper."""
-        require("paper", paper, ["fpd"])
-        return tuple(name for group in self.fpd.groups.values() for name in group)
+        return tuple(name for group in self.paper(paper).groups.values() for name in group)
 
     def train_spec(self, paper: str, run: str) -> TrainSpec:
         """What a run of a paper trains, at the profile's scale; InputError where there is none of that name."""
+        return self.spec(paper, run, None, getattr(self.profiles[self.profile], paper))
+
+    def paper_spec(self, paper: str, run: str) -> TrainSpec:
+        """What a run trains at the paper's own scale; InputError where there is none of that name."""
+        return self.spec(paper, run, 1.0, FULL)
+
+    def spec(self, paper: str, run: str, share: float | None, scale: PaperScale) -> TrainSpec:
+        """What a run trains at a share of the input size (None: the profile's) and a scale of network and schedule."""
         require(f"run of {paper}", run, self.runs(paper))
-        size = self.input_size(self.fpd.run(run).dataset)
-        return self.fpd.train_spec(run, size, self.profiles[self.profile].fpd, self.training)
+        settings = self.paper(paper)
+        size = self.input_size(settings.run(run).dataset, share)
+        return settings.train_spec(paper, run, size, scale, self.training)
 
 
 def load_params(path: Path | str = PARAMS) -> Params:
@@ -105,41 +132,71 @@ def load_params(path: Path | str = PARAMS) -> Params:
 def check(params: Params, path: Path | str) -> None:
     """Refuse names that point to nothing, names used twice and sizes that the networks cannot take."""
 
-    def known(key: str, name: str, names: Iterable[str]) -> None:
-        if name not in names:
-            raise InputError(f"{path}: {key} is {name!r}{suggestion(name, names)}; known: {', '.join(names)}")
-
-    known("profile", params.profile, params.profiles)
-    known("complexity.reference", params.complexity.reference, params.complexity.networks)
+    known(path, "profile", params.profile, params.profiles)
+    known(path, "complexity.reference", params.complexity.reference, params.complexity.networks)
+    for name, network in params.complexity.training.items():
+        check_branches(f"{path}: complexity.training.{name}", network)
     if len(set(params.seeds)) < len(params.seeds):
         raise InputError(f"{path}: seeds is {list(params.seeds)}; every seed once")
     for name, pack in params.packs.items():
-        known(f"packs.{name}.dataset", pack.dataset, Data.model_fields)
+        known(path, f"packs.{name}.dataset", pack.dataset, Data.model_fields)
         for side in pack.input:
             if side % SIDE_UNIT:
                 raise InputError(f"{path}: packs.{name}.input has {side} px; hourglasses take multiples of {SIDE_UNIT}")
+    for paper in PAPERS:
+        check_paper(params, paper, path)
+
+
+def check_paper(params: Params, paper: str, path: Path | str) -> None:
+    """Refuse runs of a paper that point to nothing or do not fit what they point to."""
+    settings = params.paper(paper)
     names: list[str] = []
-    for group, runs in params.fpd.groups.items():
+    for group, runs in settings.groups.items():
         for name, run in runs.items():
-            key = f"fpd.{group}.{name}"
+            key = f"{paper}.{group}.{name}"
             if name in names:
-                raise InputError(f"{path}: {key}: the name {name} is taken by another run of fpd")
+                raise InputError(f"{path}: {key}: the name {name} is taken by another run of {paper}")
             names.append(name)
-            known(f"{key}.dataset", run.dataset, params.packs)
-            known(f"{key}.dataset", run.dataset, params.fpd.epochs)
+            for names_of in (params.packs, settings.epochs, settings.augmentation):
+                known(path, f"{key}.dataset", run.dataset, names_of)
             for role in {"teacher", "init"} & set(type(run).model_fields):
                 other = getattr(run, role)
-                known(f"{key}.{role}", other, params.fpd.supervised)
-                source = params.fpd.supervised[other]
+                known(path, f"{key}.{role}", other, settings.supervised)
+                source = settings.supervised[other]
                 if source.dataset != run.dataset:
                     raise InputError(
                         f"{path}: {key}.{role} is {other}, a network for {source.dataset}, not {run.dataset}"
                     )
                 if role == "init" and source.model != run.model:
                     raise InputError(f"{path}: {key}.model differs from that of {other}, whose weights it starts from")
-    low, high = params.fpd.augmentation.scale
-    if low > high:
-        raise InputError(f"{path}: fpd.augmentation.scale is [{low:g}, {high:g}]; the smaller number first")
+            if isinstance(run, Branched):
+                check_branches(f"{path}: {key}", run)
+    for dataset, augmentation in settings.augmentation.items():
+        low, high = augmentation.scale
+        if low > high:
+            key = f"{paper}.augmentation.{dataset}.scale"
+            raise InputError(f"{path}: {key} is [{low:g}, {high:g}]; the smaller number first")
+
+
+def check_branches(key: str, run: Branched | TrainingNetwork) -> None:
+    """Refuse branches without a part of their own."""
+    if isinstance(run.model, MobilePoseModel):
+        if run.shared or set(run.auxiliary) != {1}:
+            raise InputError(
+                f"{key}: shared is {run.shared} and auxiliary {list(run.auxiliary)}; branches of a MobilePose share "
+                "the encoder and have one decoder each: shared 0 and a 1 for each further branch"
+            )
+    elif run.shared >= min(run.model.stacks, *run.auxiliary):
+        raise InputError(
+            f"{key}.shared is {run.shared}, but branches have {[run.model.stacks, *run.auxiliary]} stacks, the shared "
+            "ones included: each needs one of its own"
+        )
+
+
+def known(path: Path | str, key: str, name: str, names: Iterable[str]) -> None:
+    """Refuse a value that is none of the names it has to be among."""
+    if name not in names:
+        raise InputError(f"{path}: {key} is {name!r}{suggestion(name, names)}; known: {', '.join(names)}")
 
 
 def require(kind: str, name: str, names: Iterable[str]) -> None:
@@ -150,27 +207,41 @@ def require(kind: str, name: str, names: Iterable[str]) -> None:
 
 def describe(error: dict[str, Any]) -> str:
     """One validation error of pydantic as one line."""
-    location = [part for part in error["loc"] if part != "[key]"]
+    location, section = resolve([part for part in error["loc"] if part != "[key]"])
     path = ".".join(str(part) for part in location) or "the file"
     if error["type"] == "extra_forbidden":
-        siblings = keys_of(Params, location[:-1])
+        siblings = list(section.model_fields)
         return f"unknown key {path}{suggestion(str(location[-1]), siblings)}; known here: {', '.join(siblings)}"
     if error["type"] == "missing":
         return f"missing key {path}"
+    if error["type"] == "union_tag_invalid":
+        tag, known = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "")
+        return f"{path}.name is {tag!r}{suggestion(tag, known.split(', '))}; known: {known}"
+    if error["type"] == "union_tag_not_found":
+        return f"missing key {path}.name"
     value = error["input"]
     shown = "a mapping" if isinstance(value, dict) else repr(value)
     message = error["msg"].replace("tuple", "list").replace("array", "list").replace("an object", "a mapping")
     return f"{path} is {shown}: {message[0].lower()}{message[1:]}"
 
 
-def keys_of(model: Any, location: list[str | int]) -> list[str]:
-    """The keys allowed at a place of params.yaml."""
+def resolve(location: list[str | int]) -> tuple[list[str | int], Any]:
+    """The keys and indices of pydantic's location, and the section of the last one.
+
+    Where a key holds one of several sections, such as `model`, pydantic adds the chosen one's name to the location.
+    """
+    keys, section, kind = [], Params, Params
     for part in location:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[str(part)].annotation
+        if get_origin(kind) is UnionType:
+            (kind,) = (one for one in get_args(kind) if part in get_args(one.model_fields["name"].annotation))
+            continue
+        keys.append(part)
+        section = kind
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[part].annotation if part in kind.model_fields else None
         else:
-            model = get_args(model)[-1] if isinstance(part, str) else get_args(model)[0]
-    return list(model.model_fields)
+            kind = get_args(kind)[-1] if isinstance(part, str) else get_args(kind)[0]
+    return keys, section
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:

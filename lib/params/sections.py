@@ -11,7 +11,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Size = tuple[Count, Count]
-Loss = Literal["mse", "cross_entropy"]
+Variant = Literal["paper", "released"]
 
 
 class Section(BaseModel):
@@ -112,7 +112,7 @@ class Training(Section):
     validations: Count
 
 
-class Model(Section):
+class StackedModel(Section):
     """A stack of hourglasses: of plain residuals (lib/models/hourglass.py) or pyramids (lib/models/pyranet.py)."""
 
     name: Literal["hourglass", "pyranet"]
@@ -121,20 +121,41 @@ class Model(Section):
     stem: Literal["newell", "pytorch-pose"]
 
 
-class Network(Model):
+class MobilePoseModel(Section):
+    """An image classifier's encoder with a light decoder (lib/models/mobilepose.py)."""
+
+    name: Literal["mobilepose"]
+    encoder: Literal["resnet18", "mobilenet_v2", "shufflenet_v2"]
+
+
+Model = Annotated[StackedModel | MobilePoseModel, Field(discriminator="name")]
+Aggregation = Literal["mean", "gate", "fau"]
+
+
+class Network(Section):
     """A model with its number of joints."""
 
+    model: Model
     joints: Count
 
 
+class TrainingNetwork(Network):
+    """A network with further branches: so many stacks each, the shared ones included."""
+
+    shared: Annotated[int, Field(ge=0)]
+    auxiliary: tuple[Count, ...] = Field(min_length=1)
+    aggregation: Aggregation
+
+
 class Complexity(Section):
-    """Which networks are counted and timed, and how."""
+    """Which networks are counted and timed, and how; those of `training` are never deployed and only counted."""
 
     input: Size
     batch_sizes: tuple[Count, ...] = Field(min_length=1)
     repeats: Count
     reference: str
     networks: dict[Name, Network]
+    training: dict[Name, TrainingNetwork]
 
 
 class Heatmap(Section):
@@ -192,37 +213,3 @@ class PaperScale(Section):
     lr: Positive | None
     batch_size: Count | None
     threads: Count | None
-
-
-class Distillation(Section):
-    """FPD Eq. 5: weight alpha, the loss of Eq. 4 or Table 7, and whether the text or the released code is followed."""
-
-    alpha: Fraction
-    loss: Loss
-    variant: Literal["paper", "released"]
-
-
-class TrainSpec(Section):
-    """Everything that one training depends on besides its seed, at the profile's scale."""
-
-    paper: str
-    run: str
-    method: Literal["supervised", "fpd"]
-    dataset: str
-    input: Size
-    model: Model
-    heatmap: Heatmap
-    augmentation: Augmentation
-    optimizer: Optimizer
-    epochs: Count
-    batch_size: Count
-    train_samples: Count | None
-    val_samples: Count | None
-    threads: Count | None
-    precision: str
-    compile: bool
-    validations: Count
-    decoding: Decoding
-    teacher: str | None
-    init: str | None
-    distillation: Distillation | None

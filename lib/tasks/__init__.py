@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from lib.codecs.heatmap import HeatmapCodec
@@ -15,10 +16,21 @@ class Task(nn.Module, ABC):
 
     `student` is what is saved, exported and deployed. Losses that have weights of their own keep them as submodules of
     the task: they are trained with the student. A frozen teacher is no submodule, so that neither the optimiser nor the
-    saved state nor train() reaches it.
+    saved state nor train() reaches it. `progress` is the share of the training's epochs that are done, for losses that
+    change over it; the loop sets it.
     """
 
     student: nn.Module
+    progress: Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("progress", torch.zeros(()), persistent=False)
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """All networks that this training can deploy, the student first."""
+        return [self.student]
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -35,8 +47,10 @@ class Task(nn.Module, ABC):
 def build_task(
     spec: TrainSpec, student: nn.Module, flip_pairs: Sequence[tuple[int, int]], teacher: nn.Module | None = None
 ) -> Task:
-    """Build the task of a training: `spec.method` around a student and, for a distillation, its trained teacher."""
+    """Build the task of a training: its method around a student and, for an off-line distillation, a trained teacher."""
+    from lib.models.multibranch import build_branches
     from lib.tasks.fpd import FastPoseDistillation
+    from lib.tasks.okdhp import OnlineDistillation
     from lib.tasks.supervised import Supervised
 
     codec = HeatmapCodec(
@@ -45,9 +59,19 @@ def build_task(
         scaling=spec.heatmap.scaling,
         quarter_offset=spec.decoding.quarter_offset,
     )
-    if spec.method == "supervised":
+    method = spec.distillation
+    if method is None:
         return Supervised(student, codec, flip_pairs)
-    distillation = spec.distillation
-    return FastPoseDistillation(
-        student, codec, flip_pairs, teacher, distillation.alpha, distillation.loss, distillation.variant
+    if method.method == "fpd":
+        return FastPoseDistillation(student, codec, flip_pairs, teacher, method.alpha, method.loss, method.variant)
+    others = [{**branch.model_dump(), "joints": student.joints} for branch in method.branches]
+    return OnlineDistillation(
+        build_branches(student, others, method.shared, method.aggregation, method.variant),
+        codec,
+        flip_pairs,
+        alpha=method.alpha,
+        beta=method.beta,
+        temperature=method.temperature,
+        loss=method.loss,
+        variant=method.variant,
     )

@@ -125,6 +125,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.task.train()
+        self.task.progress.fill_((at.epoch - 1) / self.spec.epochs)
         recent: list[Tensor] = []  # losses of the steps since the last look
         began = time.monotonic()
         for batch in self.batches.epoch(at.epoch, start=at.step):

@@ -1,0 +1,93 @@
+"""Online distillation: branches of one network learn from their own ensemble (Li et al., OKDHP, ICCV 2021)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib.codecs.heatmap import HeatmapCodec
+from lib.data.batches import Batch
+from lib.models.multibranch import MultiBranch, Outputs
+from lib.tasks.supervised import Supervised, mse
+
+RAMP = 0.4  # share of the training over which the released code raises the distillation loss: 60 of 150 epochs
+
+
+def pixelwise_kl(maps: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
+    """Kullback-Leibler divergence of each joint's map from the target's, summed over joints, mean over the batch.
+
+    maps (a branch), target (the ensemble): (B, K, H, W). A softmax over the pixels of map / temperature makes the
+    distributions; KL(target || maps) is summed over the pixels (OKDHP Eq. 7 without its 1 / (W' H'), see
+    OnlineDistillation).
+    """
+    log_maps, log_target = ((x.float().flatten(2) / temperature).log_softmax(2) for x in (maps, target))
+    return F.kl_div(log_maps, log_target, reduction="sum", log_target=True) / len(maps)
+
+
+class OnlineDistillation(Supervised):
+    """alpha * L_mse + beta * L_kl on all branches at once (OKDHP Eq. 8); the student is the first branch.
+
+    L_mse (Eq. 3): every heatmap, those of shared stacks once, against the labels; and the ensemble: the sums of Eqs. 3
+    and 7 start at t = 0 while branches start at 1, so the 0th is taken to be the target heatmaps themselves. That trains
+    the aggregation, the target being detached in L_kl. `loss` "mse" replaces the divergence by Eq. 3's distance
+    (Table 6).
+    L_kl (Eq. 7): every heatmap of the stacks that a branch does not share (Fig. 2) against the ensemble of the last
+    ones, over all joints, labelled or not. Eq. 3 prints a sum over pixels and Eq. 7 a mean: here both are sums, or
+    L_kl would be H' W' times weaker and beta without effect.
+    variant "released" follows the authors' public code: means over pixels, a target that is not detached, L_kl on
+    shared stacks too, maps of unlabelled joints set to 0, and beta rising over the first RAMP of the training.
+    """
+
+    def __init__(
+        self,
+        network: MultiBranch,
+        codec: HeatmapCodec,
+        flip_pairs: Sequence[tuple[int, int]],
+        *,
+        alpha: float,
+        beta: float,
+        temperature: float = 1.0,
+        loss: str = "kl",
+        variant: str = "paper",
+    ):
+        super().__init__(network.networks[0], codec, flip_pairs)
+        self.network = network
+        self.alpha, self.beta, self.temperature = alpha, beta, temperature
+        self.loss, self.released = loss, variant == "released"
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The branches, each a plain network; the student is the first."""
+        return list(self.network.networks)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        labels = self.codec.encode(batch.keypoints)
+        outputs = self.network(batch.images["student"])
+        ensemble = outputs.ensemble()
+        own = [maps for branch in outputs.branches for maps in branch]
+        supervised = sum(self.error(maps, labels, batch.visible) for maps in (*outputs.shared, *own))
+        losses = {
+            "mse": self.alpha * supervised,
+            "ensemble": self.alpha * self.error(ensemble, labels, batch.visible),
+        }
+        return losses | {"distillation": self.beta * self.divergence(outputs, ensemble, batch.visible)}
+
+    def error(self, maps: Tensor, labels: Tensor, visible: Tensor) -> Tensor:
+        """Distance of one stack's maps to the labels'."""
+        error = mse(maps, labels, visible)
+        return error / maps[0, 0].numel() if self.released else error
+
+    def divergence(self, outputs: Outputs, ensemble: Tensor, visible: Tensor) -> Tensor:
+        """L_kl, or Table 6's squared error in its place."""
+        taught = [maps for branch in outputs.branches for maps in branch]
+        if not self.released:
+            return sum(self.distance(maps, ensemble.detach()) for maps in taught)
+        labelled = visible[..., None, None]
+        distances = [self.distance(maps * labelled, ensemble * labelled) for maps in (*outputs.shared, *taught)]
+        rise = torch.exp(-5 * (1 - (self.progress / RAMP).clamp(max=1)) ** 2)
+        return rise * sum(distances) / ensemble[0, 0].numel()
+
+    def distance(self, maps: Tensor, target: Tensor) -> Tensor:
+        """Distance of one stack's maps to the ensemble's."""
+        return mse(maps, target) if self.loss == "mse" else pixelwise_kl(maps, target, self.temperature)
