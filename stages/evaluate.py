@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lib.files import atomic, read_csv, write_csv
-from lib.metrics import HEADLINE, curve, score
+from lib.metrics import HEADLINE, curve, evaluated, score
 from lib.metrics.mean_pose import mean_pose
 from lib.papers import load_paper
 from lib.params import load_params
@@ -16,26 +16,29 @@ from lib.reporting import Result, Study, load_studies, seed_scores, summarise
 from stages import run
 
 
-def main(paper: str = "fpd") -> None:
+def main(paper: str = "") -> None:
     """Write reports/metrics/<paper>.json and reports/plots/<paper>/{pck,history}/<run>.csv."""
     studies = load_studies(load_paper(paper), load_params().runs(paper))
     metrics = {}
     for study in studies:
         metrics |= {name: evaluate(study.annotations, result) for name, result in study.results.items()}
-        metrics[f"{study.key}_mean_pose"] = baseline(study)
+        if study.benchmark.length:  # predictions of people that a detector found have no annotation's box
+            metrics[f"{study.key}_mean_pose"] = baseline(study)
     with atomic(Path("reports/metrics") / f"{paper}.json") as part:
         part.write_text(json.dumps(metrics, indent=2) + "\n")
 
     with atomic(Path("reports/plots") / paper) as plots:
         for study in studies:
             for name, result in study.results.items():
-                write_csv(plots / "pck" / f"{name}.csv", pck_rows(study.annotations, result))
-                write_csv(plots / "history" / f"{name}.csv", history_rows(result, f"val_{HEADLINE[study.key]}"))
+                if study.benchmark.length:
+                    write_csv(plots / "pck" / f"{name}.csv", pck_rows(study.annotations, result))
+                if result.histories:
+                    write_csv(plots / "history" / f"{name}.csv", history_rows(result, f"val_{HEADLINE[study.key]}"))
 
 
 def evaluate(annotations: dict[str, Any], result: Result) -> dict[str, Any]:
     """Metrics of one run in percent, mean and std over its seeds, with the number of seeds and persons."""
-    persons = len(next(iter(result.predictions.values()))["ids"])
+    persons = len(evaluated(annotations, next(iter(result.predictions.values()))["images"]))
     return summarise(seed_scores(annotations, result)) | {"seeds": len(result.predictions), "persons": persons}
 
 
@@ -59,8 +62,8 @@ def history_rows(result: Result, headline: str) -> list[dict[str, float | str]]:
     return [
         {"epoch": rows[0]["epoch"]}
         | {
-            name: round(mean(float(row[name]) for row in rows), 6) if rows[0][name] else ""
-            for name in ("loss", headline)
+            name: round(mean(float(row[column]) for row in rows), 6) if rows[0][column] else ""
+            for name, column in (("loss", "loss"), ("validation", headline))
         }
         for rows in zip(*seeds, strict=True)
     ]

@@ -1,15 +1,16 @@
 """Write a paper's report: `python -m stages.report fpd` → reports/fpd.md and reports/figures/fpd/*.png."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lib.data.crops import open_crops
 from lib.files import atomic
 from lib.papers import Paper, load_paper
-from lib.params import Params, load_params
-from lib.reporting import Study, load_studies, provenance
+from lib.params import load_params
+from lib.params.sections import Complexity
+from lib.reporting import Study, exported, load_studies, provenance
 from lib.reporting import tables as make
 from lib.reporting.effects import effects
 from lib.reporting.illustrations import illustrate
@@ -18,20 +19,24 @@ from stages import run
 METRICS = Path("reports/metrics")
 
 
-def main(key: str = "fpd") -> None:
+def main(key: str = "") -> None:
     """Read models, metrics, plots, annotations and crops of a paper; write its report and figures."""
     params, paper = load_params(), load_paper(key)
+    full: dict[str, dict[str, Any]] = {}
+    for name in params.runs(key):
+        full |= exported(name, params.paper_spec(key, name).model_dump(mode="json"))
     studies = load_studies(paper, params.runs(key))
     crops = {study.key: open_crops(Path("data/crops") / study.key, "train") for study in studies}
-    here = {study.key: provenance.scale(study, len(crops[study.key].ids)) for study in studies}
+    here = {study.key: provenance.scale(study, len(crops[study.key].ids), full) for study in studies}
     text = [
         f"# {paper.title} ({paper.venue})",
-        provenance.warning(studies, here),
+        provenance.warning(studies, full),
         provenance.scale_table(studies, here, params.profile),
         provenance.notes(studies),
         make.LEGEND,
         paper.counting,
-        *tables(paper, studies, params),
+        *tables(paper, studies, full),
+        *speed(paper, params.complexity),
         "## Effects",
         *effects(paper, studies),
         "## Figures",
@@ -40,30 +45,49 @@ def main(key: str = "fpd") -> None:
         folder.mkdir()
         for study in studies:
             text += illustrate(key, study, crops[study.key], folder)
-    distilled = [(study.results, study.benchmark.roles["distilled"]) for study in studies]
-    specs = [results[name].spec for results, name in distilled if name in results]
+    shown = [study.results.get(run) for study in studies for run in study.benchmark.roles.values()]
+    specs = [result.spec for result in shown if result and result.spec["distillation"]]
     text += ["## Decisions", make.decision_table(paper, specs)]
     text += ["## Contradictions in the paper", "\n".join(f"* {sentence}" for sentence in paper.contradictions)]
     with atomic(Path("reports") / f"{key}.md") as part:
         part.write_text("\n\n".join(block for block in text if block) + "\n")
 
 
-def tables(paper: Paper, studies: Sequence[Study], params: Params) -> list[str]:
-    """The printed tables, filled, and the measured speed of the full-size networks."""
-    metrics, costs, machine = (load(name) for name in (paper.key, "complexity", "complexity.environment"))
+def tables(paper: Paper, studies: Sequence[Study], full: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The printed tables, filled, and one for each benchmark that none of them is about; full: specs of all runs."""
+    metrics, costs = load(paper.key), load("complexity")
     specs = {name: result.spec for study in studies for name, result in study.results.items()}
-    paper_size = {name: getattr(params, paper.key).run(name).model.model_dump() for name in specs}
-    text = []
+    text, printed = [], set()
     for table in paper.tables:
-        filled = make.printed_table(table, metrics, costs, make.run_names(table, specs, paper_size))
+        runs = [row.run for row in table.rows if row.run]
+        printed.update(runs)
+        filled = make.printed_table(table, metrics, costs, make.run_names(runs, specs, full, table.settings))
         text += [f"## Table {table.number} – {table.title}", filled, table.note]
-    complexity = params.complexity
+    for study in studies:
+        if not printed & study.results.keys():
+            names = {run: f"`{run}`" for run in study.benchmark.roles.values()}
+            names |= make.run_names(study.results, specs, full, {})
+            if study.benchmark.length:
+                names[f"{study.key}_mean_pose"] = "mean pose of the training set, no image seen"
+            text += [
+                f"## {study.benchmark.name}: not in the paper",
+                make.benchmark_table(study.benchmark, metrics, names),
+                f"All metrics of `reports/metrics/{paper.key}.json`, in %.",
+            ]
+    return text
+
+
+def speed(paper: Paper, complexity: Complexity) -> list[str]:
+    """The measured speed of those full-size networks that the paper's tables name, and of the reference."""
+    costs, machine = load("complexity"), load("complexity.environment")
+    named = {network for table in paper.tables for row in table.rows for network in row.networks}
+    timed = {name: costs[name] for name in complexity.networks if name in named or name == complexity.reference}
+    columns = [name for name in make.COSTS if any(name in table.cost for table in paper.tables)]
     return [
-        *text,
         "## Measured speed",
         f"Full-size networks, {' × '.join(map(str, complexity.input))} px, {machine['hardware']}, "
         f"threads: {machine['threads']}, PyTorch {machine['torch']}.",
-        make.speed_table(costs, complexity.batch_sizes, complexity.reference),
+        make.speed_table(timed, columns, complexity.batch_sizes, complexity.reference),
     ]
 
 

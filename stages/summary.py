@@ -17,10 +17,11 @@ REPORTS = Path("reports")
 
 
 def main() -> None:
-    """A row per paper and benchmark from metrics and runs, then links to the published results."""
+    """A row per evaluated paper and benchmark from metrics and runs, then links to the published results."""
     params = load_params()
     header = ["paper", "benchmark", "result, %", "profile", "data", "seeds", "revision", "hardware"]
-    rows = [row for key in paper_keys() for row in paper_rows(key, params.runs(key), params.profile)]
+    evaluated = [key for key in paper_keys() if (REPORTS / "metrics" / f"{key}.json").is_file()]
+    rows = [row for key in evaluated for row in paper_rows(key, params.runs(key), params.profile)]
     text = ["# Reports", markdown(header, rows, len(header))]
     published = published_links(REPORTS / "published")
     if published:

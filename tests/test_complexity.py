@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,10 +10,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib.metrics.complexity import count, fpd_gflops
+from lib.metrics.complexity import cost, count, fpd_gflops
 from lib.models import build_model
-from lib.params.sections import Complexity, Network
+from lib.models.multibranch import build_branches
+from lib.params import load_params
+from lib.params.sections import Complexity, Network, StackedModel, TrainingNetwork
 from stages import complexity
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def hourglass(stacks: int, channels: int, stem: str = "newell", joints: int = 16) -> nn.Module:
@@ -44,12 +49,53 @@ def test_fpd_columns(stacks, channels, joints, params_m, gflops, printed):
 
 @pytest.mark.parametrize(
     "stacks, params_m, gi_macs",
-    [(1, 3.587, 5.406), (2, 6.731, 8.372), (4, 13.019, 14.303), (6, 19.307, 20.234), (8, 25.595, 26.165)],
+    [(2, 6.731, 8.372), (4, 13.019, 14.303), (8, 25.595, 26.165)],
 )
 def test_okdhp_plain_hourglasses(stacks, params_m, gi_macs):
     counts = count(hourglass(stacks, 256, "pytorch-pose"), (256, 256))
     assert round(counts["params"] / 1e6, 3) == params_m
     assert round(counts["macs"] / 2**30, 3) == gi_macs
+
+
+# params_m and gimacs of the networks of training that OKDHP's Tables 3, 7 and 8 name, and what is printed.
+OKDHP = {
+    "okdhp_s2_b2": (15.513, 32.572),  # Table 7: 15.5M
+    "okdhp_s2_b3": (18.588, 35.272),  # 18.6M
+    "okdhp_s2_b4": (21.663, 37.971),  # 21.7M
+    "okdhp_s2_b5": (24.738, 40.672),  # 24.7M
+    "okdhp_s4_i1": (24.876, 41.203),  # Table 8: 41G
+    "okdhp_s4_i2": (31.164, 47.134),  # 47G; 47 in Table 3
+    "okdhp_s4_i3": (37.452, 53.065),  # 53G
+    "okdhp_s4_i4": (43.740, 58.996),  # 59G
+    "okdhp_s4_unbalanced": (50.027, 64.927),  # 64 in Table 3
+}
+
+
+@pytest.mark.parametrize("name", OKDHP)
+def test_okdhp_columns(name):
+    settings = load_params(ROOT / "params.yaml").complexity
+    with torch.device("meta"):
+        model = complexity.training_network(settings.training[name])
+    counted = cost(count(model, settings.input))
+    assert (round(counted["params_m"], 3), round(counted["gimacs"], 3)) == OKDHP[name]
+
+
+def test_costs_in_the_units_of_the_papers():
+    counts = {"params": 2_500_000, "macs": 3 * 2**30, "bias_adds": 10**9}
+    assert cost(counts) == {"params_m": 2.5, "gflops": 8.4425, "gmacs": 3.2212, "gimacs": 3.0}
+
+
+def test_shared_stacks_count_once():
+    model = {"name": "hourglass", "stacks": 3, "channels": 8, "stem": "pytorch-pose", "joints": 5}
+    plain, stack = (count(build_model(model | {"stacks": stacks}), (64, 64))["params"] for stacks in (3, 2))
+    stack = plain - stack  # with the merge before it
+    twins = count(build_branches(build_model(model), [model], 2, "mean"), (64, 64))
+    # The second branch adds its own third stack; the merge into it is shared with the second stack.
+    assert plain < twins["params"] < plain + stack
+    single = count(build_model(model), (64, 64))["macs"]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        build_branches(build_model(model), [model], 2, "mean").eval()(torch.zeros(1, 3, 64, 64))
+    assert 2 * twins["macs"] == counter.get_total_flops() and single < twins["macs"] < 2 * single
 
 
 def test_hand_count():
@@ -94,18 +140,27 @@ def test_model_is_left_as_it_is():
 
 
 def test_stage_writes_numbers_for_every_network(tmp_path, monkeypatch):
-    networks = {
-        name: Network(name="hourglass", stacks=stacks, channels=8, stem="pytorch-pose", joints=3)
-        for name, stacks in (("small", 1), ("large", 3))
-    }
-    settings = Complexity(input=(64, 64), batch_sizes=(1, 2), repeats=2, reference="large", networks=networks)
+    small, large = (StackedModel(name="hourglass", stacks=stacks, channels=8, stem="pytorch-pose") for stacks in (1, 3))
+    networks = {name: Network(model=model, joints=3) for name, model in (("small", small), ("large", large))}
+    branched = TrainingNetwork(model=large, joints=3, shared=2, auxiliary=(4,), aggregation="fau")
+    settings = Complexity(
+        input=(64, 64),
+        batch_sizes=(1, 2),
+        repeats=2,
+        reference="large",
+        networks=networks,
+        training={"branched": branched},
+    )
     monkeypatch.setattr(complexity, "load_params", lambda: SimpleNamespace(complexity=settings))
     monkeypatch.setattr(complexity, "PERIOD", 0.02)
     monkeypatch.chdir(tmp_path)
     complexity.main()
 
     metrics = json.loads((tmp_path / complexity.METRICS).read_text())
-    assert list(metrics) == ["small", "large"]
+    assert list(metrics) == ["small", "large", "branched"]
+    assert metrics["branched"].keys() == {"params_m", "gflops", "gmacs", "gimacs"}  # counted, not timed
+    assert metrics["branched"].pop("params_m") > metrics["large"]["params_m"]
+    del metrics["branched"]
     for row in metrics.values():
         assert all(isinstance(value, float) and math.isfinite(value) and value > 0 for value in row.values())
         for size in (1, 2):

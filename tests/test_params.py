@@ -83,6 +83,48 @@ def test_alpha_and_loss_of_the_ablations(load):
     }
 
 
+def test_only_runs_without_their_own_know_beta(load):
+    """`-S okdhp.beta=3` concerns Eq. 8's runs and neither baselines, nor FPD, nor Tables 6, 9 and 10."""
+    one, other = load({}), load({"okdhp.beta": 3, "okdhp.loss": "mse", "okdhp.aggregation": "mean"})
+    changed = {run for run in one.runs("okdhp") if one.train_spec("okdhp", run) != other.train_spec("okdhp", run)}
+    assert changed == set(one.okdhp.runs)
+    assert one.train_spec("okdhp", "mpii_hg2_beta_05").distillation.beta == 0.5
+
+
+def test_paper_spec_is_that_of_the_profile_paper(load):
+    params = load({"profile": "paper"})
+    for paper in ("fpd", "okdhp"):
+        for run in params.runs(paper):
+            assert params.paper_spec(paper, run) == params.train_spec(paper, run) == load({}).paper_spec(paper, run)
+
+
+def test_okdhp_is_the_papers_protocol(load):
+    params = load({"profile": "paper"})
+    coco, mpii = params.train_spec("okdhp", "coco_hg8"), params.train_spec("okdhp", "mpii_hg4_unbalanced")
+    for spec in (coco, mpii):  # Sect. 4.1
+        assert (spec.optimizer.name, spec.optimizer.lr, spec.optimizer.weight_decay) == ("adam", 2.5e-4, 1e-4)
+        assert (spec.epochs, spec.optimizer.milestones, spec.optimizer.gamma) == (150, (90, 120), 0.1)
+        assert (spec.distillation.alpha, spec.distillation.beta) == (1, 2)
+    assert (mpii.input, mpii.augmentation.scale, mpii.augmentation.rotation) == ((256, 256), (0.75, 1.25), 30)
+    assert (coco.input, coco.augmentation.scale, coco.augmentation.rotation) == ((256, 192), (0.7, 1.3), 40)
+    stacks = [mpii.model.stacks, *(branch.stacks for branch in mpii.distillation.branches)]
+    assert (stacks, mpii.distillation.shared) == ([4, 6, 8], 2)  # Table 5
+    assert mpii.exports == (mpii.model, *mpii.distillation.branches)
+    assert (coco.model.stacks, coco.distillation.shared, len(coco.distillation.branches)) == (8, 4, 2)
+    assert coco.exports == (coco.model,)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.25, 0.375, 0.5, 0.75, 1])
+def test_every_branch_keeps_a_stack_of_its_own_at_every_scale(load, share):
+    params = load({"profiles.mini.okdhp.stacks": share})
+    for run in (*params.okdhp.runs, *params.okdhp.ablations):
+        spec = params.train_spec("okdhp", run)
+        if spec.model.name == "hourglass":
+            branches = (spec.model, *spec.distillation.branches)
+            assert 0 <= spec.distillation.shared < min(branch.stacks for branch in branches)
+            assert {(branch.channels, branch.stem) for branch in branches} == {(spec.model.channels, "pytorch-pose")}
+
+
 def test_inputs_are_multiples_of_64_px_at_every_resolution(load):
     sizes = {
         share: load({"profiles.mini.packs.resolution": share}).input_size("coco") for share in (1, 0.5, 0.25, 0.01)
@@ -125,14 +167,44 @@ MISTAKES = {
     "input no hourglass takes": ({"packs.lsp.input": [200, 256]}, ["packs.lsp.input", "200 px", "64"]),
     "unknown network": (
         {"fpd.supervised.lsp_student.model.name": "hourglas"},
-        ["lsp_student.model.name is 'hourglas'", "'hourglass' or 'pyranet'"],
+        ["lsp_student.model.name is 'hourglas'", "did you mean hourglass?", "hourglass, pyranet, mobilepose"],
     ),
+    "network without a name": (
+        {"fpd.supervised.lsp_student.model.name": ...},
+        ["missing key", "lsp_student.model.name"],
+    ),
+    "unknown key of a network": (
+        {"fpd.supervised.lsp_student.model.stack": 3},
+        ["unknown key fpd.supervised.lsp_student.model.stack", "did you mean stacks?"],
+    ),
+    "key of another network": (
+        {"okdhp.supervised.mpii_resnet18_base.model.stacks": 3},
+        ["unknown key okdhp.supervised.mpii_resnet18_base.model.stacks", "known here: name, encoder"],
+    ),
+    "all stacks shared": (
+        {"okdhp.runs.mpii_hg4_unbalanced.shared": 4},
+        ["okdhp.runs.mpii_hg4_unbalanced.shared is 4", "[4, 6, 8] stacks"],
+    ),
+    "one branch": ({"okdhp.runs.mpii_hg4.auxiliary": []}, ["okdhp.runs.mpii_hg4.auxiliary is []"]),
+    "decoders that share": (
+        {"okdhp.runs.mpii_resnet18.shared": 1},
+        ["mpii_resnet18: shared is 1", "share the encoder"],
+    ),
+    "negative weight": ({"okdhp.beta": -1}, ["okdhp.beta is -1", "greater than or equal to 0"]),
+    "branches of a counted network": (
+        {"complexity.training.okdhp_s4_i4.shared": 4},
+        ["complexity.training.okdhp_s4_i4.shared is 4"],
+    ),
+    "benchmark without a schedule": ({"okdhp.runs.mpii_hg2.dataset": "lsq"}, ["okdhp.runs.mpii_hg2.dataset is 'lsq'"]),
     "teacher of another benchmark": (
         {"fpd.runs.mpii_fpd.teacher": "lsp_teacher"},
         ["fpd.runs.mpii_fpd.teacher is lsp_teacher", "lsp, not mpii"],
     ),
     "ablation without a loss": ({"fpd.ablations.mpii_alpha_01.loss": ...}, ["missing key", "mpii_alpha_01.loss"]),
-    "crossed range": ({"fpd.augmentation.scale": [1.25, 0.75]}, ["fpd.augmentation.scale", "smaller number first"]),
+    "crossed range": (
+        {"fpd.augmentation.lsp.scale": [1.25, 0.75]},
+        ["fpd.augmentation.lsp.scale", "smaller number first"],
+    ),
     "init of another network": (
         {"fpd.control.lsp_control.model.channels": 64},
         ["fpd.control.lsp_control.model differs", "lsp_student"],

@@ -15,14 +15,22 @@ from tests.graph import ROOT, Stage, load_stages
 SCRATCH = (".cache", "__pycache__", "data/downloads", ".pytest_cache")
 # One run of each group on a benchmark, with the runs that it needs; the others of a group share its stage.
 RUNS = {
-    "supervised": ["lsp_teacher", "lsp_student", "mpii_s8_c256", "mpii_s4_c128", "mpii_prm_student"],
-    "control": ["lsp_control"],
-    "runs": ["lsp_fpd", "mpii_fpd"],
-    "initialised": ["mpii_fpd_init"],
-    "ablations": ["mpii_cross_entropy"],
+    "fpd": {
+        "supervised": ["lsp_teacher", "lsp_student", "mpii_s8_c256", "mpii_s4_c128", "mpii_prm_student"],
+        "control": ["lsp_control"],
+        "runs": ["lsp_fpd", "mpii_fpd"],
+        "initialised": ["mpii_fpd_init"],
+        "ablations": ["mpii_cross_entropy"],
+    },
+    "okdhp": {
+        "supervised": ["mpii_hg8_base", "mpii_shufflenetv2_base", "coco_hg2_base", "lsp_hg4_base"],
+        "fpd": ["mpii_hg4_fpd"],
+        "runs": ["mpii_hg4_unbalanced", "mpii_shufflenetv2", "coco_hg8"],
+        "ablations": ["mpii_hg4_gate", "lsp_hg4_beta_0"],
+    },
 }
-TRAINED = {run for runs in RUNS.values() for run in runs}
-STAGES = [stage for stage in load_stages() if stage.module != "stages.train" or stage.name.split("@")[1] in TRAINED]
+TRAINED = {f"{paper}.{run}" for paper, groups in RUNS.items() for runs in groups.values() for run in runs}
+STAGES = [stage for stage in load_stages() if stage.module != "stages.train" or stage.command.split()[-1] in TRAINED]
 
 
 def tiny(content: dict) -> dict:
@@ -30,14 +38,16 @@ def tiny(content: dict) -> dict:
     content["data"]["lsp"]["synthetic"] = {"lsp": 16, "lspet": 24, "seed": 0}
     content["data"]["mpii"]["synthetic"] = {"train": 32, "val": 8, "layout": "json", "seed": 0}
     content["data"]["coco"]["synthetic"] = {"train": 8, "val": 4, "seed": 0}
-    for group, runs in RUNS.items():
-        content["fpd"][group] = {run: content["fpd"][group][run] for run in runs}
+    for paper, groups in RUNS.items():
+        for group, runs in groups.items():
+            content[paper][group] = {run: content[paper][group][run] for run in runs}
     content["seeds"] = [0, 1]
     content["training"]["validations"] = 1
     content["complexity"] |= {"input": [64, 64], "batch_sizes": [1, 2]}
     # The paper's own batch size, or a key that the stages declare would not be read.
-    small = {"width": 0.03125, "epochs": 0.02, "train_samples": 32, "val_samples": 8, "batch_size": None}
-    content["profiles"]["mini"]["fpd"] |= small
+    small = {"width": 0.03125, "epochs": 0.001, "train_samples": 32, "val_samples": 8, "batch_size": None}
+    for paper in RUNS:
+        content["profiles"]["mini"][paper] |= small
     return content
 
 
@@ -56,11 +66,18 @@ def copy(paths, source: Path, target: Path) -> None:
             shutil.copy2(source / path, target / path)
 
 
+def code(world: Path, stage: Stage) -> list[str]:
+    """The files of lib/ and stages/ that stand behind a stage's dependency in data/code."""
+    named = [dep for dep in stage.deps if dep.startswith("data/code/")]
+    return [path for dep in named for path in json.loads((world / dep).read_text())]
+
+
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory) -> tuple[Path, dict[str, dict]]:
     """The tree after all stages, and per stage: the files it wrote and the parameters it read.
 
-    Each stage runs in a folder that holds its declared dependencies and params.yaml and nothing else.
+    Each stage runs in a folder that holds its declared dependencies, the code that its module's file in data/code
+    names, and params.yaml, and nothing else.
     """
     world = tmp_path_factory.mktemp("world")
     copy(["lib", "stages", "dvc.yaml", "params.yaml", "reports/published"], ROOT, world)
@@ -70,7 +87,7 @@ def pipeline(tmp_path_factory) -> tuple[Path, dict[str, dict]]:
     observed = {}
     for stage in STAGES:
         box = tmp_path_factory.mktemp("box")
-        copy([*stage.deps, "params.yaml"], world, box)
+        copy([*stage.deps, *code(world, stage), "params.yaml"], world, box)
         copy(["tests/__init__.py", "tests/record_params.py"], ROOT, box)
         before = files(box)
         argument = stage.command.split()[stage.command.split().index("-m") + 1 :]
@@ -101,7 +118,7 @@ def test_params_are_the_keys_read(pipeline, stage: Stage):
     """Every key read is declared, and every key declared is read, at least in part."""
     read = pipeline[1][stage.name]["read"]
     if stage.module == "stages.train":  # finding a run's group by its name reads no setting of the groups
-        read = read - {f"fpd.{group}" for group in RUNS}
+        read = read - {f"{paper}.{group}" for paper, groups in RUNS.items() for group in groups}
 
     def related(key: str, others) -> bool:
         """Whether a key lies at, below or, for a mapping whose items were taken from it, above one of others."""
@@ -112,7 +129,7 @@ def test_params_are_the_keys_read(pipeline, stage: Stage):
 
 
 def test_a_parameter_changes_what_reads_it_and_nothing_else(pipeline):
-    """After a full run nothing is out of date; alpha touches the students that share it, no teacher and no ablation."""
+    """After a full run nothing is out of date; a weight touches the runs that share it, no teacher and no ablation."""
     world, _ = pipeline
 
     def dvc(*arguments: str) -> str:
@@ -129,4 +146,10 @@ def test_a_parameter_changes_what_reads_it_and_nothing_else(pipeline):
     content = yaml.load(world / "params.yaml")
     content["fpd"]["alpha"] = 0.1
     yaml.dump(content, world / "params.yaml")
-    assert outdated() == {"fpd@lsp_fpd", "fpd@mpii_fpd", "fpd_initialised@mpii_fpd_init"}
+    after = {"evaluate@fpd", "report@fpd", "summary"}
+    assert outdated() == {"fpd@lsp_fpd", "fpd@mpii_fpd", "fpd_initialised@mpii_fpd_init"} | after
+    content["fpd"]["alpha"] = 0.5
+    content["okdhp"]["beta"] = 3
+    yaml.dump(content, world / "params.yaml")
+    after = {"evaluate@okdhp", "report@okdhp", "summary"}
+    assert outdated() == {f"okdhp@{run}" for run in RUNS["okdhp"]["runs"]} | after

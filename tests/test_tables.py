@@ -5,16 +5,20 @@ from dataclasses import replace
 import pytest
 
 from lib.papers import Benchmark, Row, Table, load_paper
-from lib.reporting import Study, paired_differences, provenance, summarise
+from lib.reporting import Result, Study, paired_differences, provenance, summarise
 from lib.reporting.effects import effect_table, verdict
 from lib.reporting.tables import (
+    NOBODY,
     NOT_RUN,
     accuracy_cell,
+    benchmark_table,
     cost_cell,
     decision_table,
+    markdown,
     printed_table,
     run_names,
     signed,
+    speed_table,
 )
 from tests.markdown import cells, find
 
@@ -27,12 +31,14 @@ def test_accuracy_cell():
     assert accuracy_cell("90.8", "mean", {"mean": 90.81}).difference == "0.0"
     assert accuracy_cell("90.8", "mean", {"mean": 91.0}).ours == "91.0"
     assert accuracy_cell("", "mean", {"mean": 91.0}).difference == ""
+    cell = accuracy_cell("89.24", "mean", {"mean": 89.2, "std": {"mean": 0.126}})  # as many decimals as are printed
+    assert (cell.ours.replace("\u00a0", " "), cell.difference) == ("89.20 ± 0.13", "−0.04")
 
 
 def test_accuracy_that_was_not_run_says_so():
-    assert accuracy_cell("90.8", "mean", None) == accuracy_cell("90.8", "mean", {"auc": 3.0})
-    assert accuracy_cell("90.8", "mean", None).ours == NOT_RUN
-    assert accuracy_cell("90.8", "mean", None).difference == ""
+    for measured, text in ((None, NOT_RUN), ({"ap": 3.0}, NOBODY)):  # no training; no large person
+        cell = accuracy_cell("90.8", "ap_l", measured)
+        assert (cell.paper, cell.ours, cell.difference) == ("90.8", text, "")
 
 
 @pytest.mark.parametrize(
@@ -44,11 +50,31 @@ def test_accuracy_that_was_not_run_says_so():
         ("4.5G", "gflops", 4.454, "4.45G", "="),
         ("9G", "gflops", 11.0, "11.00G", "+2.00G"),
         ("-", "gflops", 11.0, "11.00G", ""),
+        ("14", "gimacs", 14.303, "14.30G", "="),
+        ("64", "gimacs", 64.927, "64.93G", "+0.93G"),
     ],
 )
 def test_cost_cell(printed, metric, value, ours, difference):
-    cell = cost_cell(printed, metric, {metric: value})
+    cell = cost_cell(printed, metric, [{metric: value}])
     assert (cell.paper, cell.ours, cell.difference) == (printed, ours, difference)
+    assert cost_cell(printed, metric, []) == cost_cell(printed, "params_m", [])  # no network, nothing of ours
+    assert cost_cell(printed, metric, []).ours == ""
+
+
+def test_cost_of_several_networks_is_their_sum():
+    counted = [{"gimacs": 26.165}, {"gimacs": 26.165}, {"gimacs": 14.303}]
+    assert cost_cell("66", "gimacs", counted).ours == "66.63G"
+    assert cost_cell("66", "gimacs", counted).difference == "+0.63G"
+    assert cost_cell("66", "gimacs", counted, truncated=True).difference == "="
+
+
+@pytest.mark.parametrize(("value", "difference"), [(64.0, "="), (64.99, "="), (65.0, "+1.00G"), (63.99, "−0.01G")])
+def test_truncated_costs(value, difference):
+    assert cost_cell("64", "gimacs", [{"gimacs": value}], truncated=True).difference == difference
+
+
+def test_a_bar_inside_a_cell_does_not_end_it():
+    assert markdown(["a", "b"], [["KL(t || s)", "1"]]).splitlines()[-1] == r"| KL(t \|\| s) |   1 |"
 
 
 def test_signed_uses_a_true_minus_and_no_negative_zero():
@@ -97,12 +123,12 @@ def test_verdict_claims_no_more_than_the_spread_allows():
 def test_row_lines():
     accuracy, cost = {"mean": "Mean"}, {"params_m": "# Param"}
     rows = (
-        Row(("Theirs",), ("93.0", "-"), False, None, None),
-        Row(("FPD",), ("90.8", "3M"), True, "r", "n"),
-        Row(("Alone",), (), True, "s", "n"),
-        Row(("Later",), ("50.0", "3M"), True, None, "n"),
+        Row(("Theirs",), ("93.0", "-"), False, None, ()),
+        Row(("FPD",), ("90.8", "3M"), True, "r", ("n",)),
+        Row(("Alone",), (), True, "s", ("n",)),
+        Row(("Later",), ("50.0", "3M"), True, None, ("n",)),
     )
-    table = Table(1, "", "", {"method": "Method"}, {}, accuracy, cost, rows, transposed=False)
+    table = Table(1, "", "", {"method": "Method"}, {}, accuracy, cost, rows, transposed=False, truncated=False)
     metrics = {"r": {"mean": 40.0, "std": {"mean": 1.0}}, "s": {"mean": 39.0}}
     text = printed_table(table, metrics, {"n": {"params_m": 3.33}}, {"r": "`r` (1 × 32)"})
     header, _, *body = (cells(line) for line in text.splitlines())
@@ -120,8 +146,9 @@ def test_row_lines():
 
 
 def test_transposed_table():
-    rows = (Row(("0",), ("90.1", "62.4"), True, "a", None), Row(("1",), ("8", "9"), True, None, None))
-    table = Table(8, "", "", {"alpha": "α"}, {}, {"mean": "Mean", "auc": "AUC"}, {}, rows, transposed=True)
+    rows = (Row(("0",), ("90.1", "62.4"), True, "a", ()), Row(("1",), ("8", "9"), True, None, ()))
+    accuracy = {"mean": "Mean", "auc": "AUC"}
+    table = Table(8, "", "", {"alpha": "α"}, {}, accuracy, {}, rows, transposed=True, truncated=False)
     lines = [cells(line) for line in printed_table(table, {"a": {"mean": 90.0}}, {}, {}).splitlines()]
     assert lines[0] == ["", "α", "0", "1"]
     assert lines[2:6] == [
@@ -130,19 +157,74 @@ def test_transposed_table():
         ["**ours**", "", "**90.0**", "not run"],
         ["Δ", "", "−0.1", ""],
     ]
-    assert lines[6:] == [["paper", "AUC", "62.4", "9"], ["**ours**", "", "not run", "not run"]]
+    assert lines[6:] == [["paper", "AUC", "62.4", "9"], ["**ours**", "", "nobody", "not run"]]
 
 
 def test_names_of_runs_show_what_was_trained():
     def spec(stacks: int, channels: int, distillation: dict | None) -> dict:
         return {"model": {"stacks": stacks, "channels": channels, "stem": "any"}, "distillation": distillation}
 
-    table = Table(8, "", "", {}, {"α": "distillation.alpha"}, {}, {}, (), transposed=False)
-    full = {run: {"stacks": 4, "channels": 256} for run in "abc"}
+    full = {run: spec(4, 256, {"alpha": 0.5}) for run in "abc"}
     specs = {"a": spec(1, 32, None), "b": spec(1, 32, {"alpha": 0.05}), "c": spec(4, 256, {"alpha": 0.5})}
-    assert run_names(table, specs, full) == {"a": "`a` (1 × 32)", "b": "`b` (1 × 32, α 0.05)", "c": "`c` (α 0.5)"}
-    plain = replace(table, settings={})
-    assert run_names(plain, specs, full) == {"a": "`a` (1 × 32)", "b": "`b` (1 × 32)", "c": "`c`"}
+    names = run_names("abc", specs, full, {"α": "distillation.alpha"})
+    assert names == {"a": "`a` (1 × 32)", "b": "`b` (1 × 32, α 0.05)", "c": "`c` (α 0.5)"}
+    assert run_names("ca", specs, full, {}) == {"c": "`c`", "a": "`a` (1 × 32)"}
+    assert run_names(["a", "not trained"], specs, full, {}) == {"a": "`a` (1 × 32)"}
+
+
+def test_names_of_runs_show_the_branches_that_were_trained():
+    def spec(shared: int, *stacks: int) -> dict:
+        first, *others = ({"name": "hourglass", "stacks": count, "channels": 32} for count in stacks)
+        return {"model": first, "distillation": {"shared": shared, "branches": others}}
+
+    full = dict.fromkeys("abcd", spec(2, 4, 6, 8))
+    specs = {"a": spec(0, 1, 1, 1), "b": spec(1, 4, 6, 8), "c": spec(2, 4, 6, 8), "d": spec(2, 4, 6, 6)}
+    assert run_names("abcd", specs, full, {}) == {
+        "a": "`a` (1 × 32, 3 branches of 1 stack, 0 shared)",
+        "b": "`b` (4 × 32, 3 branches of 4, 6, 8 stacks, 1 shared)",
+        "c": "`c`",
+        "d": "`d` (4 × 32, 3 branches of 4, 6, 6 stacks, 2 shared)",
+    }
+
+
+def test_networks_without_stacks_are_named_by_their_encoder():
+    def spec(channels: int, *branches: int) -> dict:
+        first, *others = ({"encoder": "resnet18", "channels": width} for width in (channels, *branches))
+        return {"model": first, "distillation": {"shared": 0, "branches": others} if others else None}
+
+    specs = {"a": spec(32), "b": spec(32, 32, 32), "c": spec(256, 256)}
+    full = {"a": spec(256), "b": spec(256, 256, 256), "c": spec(256, 256)}
+    names = {"a": "`a` (resnet18 × 32)", "b": "`b` (resnet18 × 32, 3 branches)", "c": "`c`"}
+    assert run_names("abc", specs, full, {}) == names
+
+
+def test_benchmark_without_a_printed_table():
+    benchmark = Benchmark("LSP", "mean PCK@0.2", "", {"baseline": "a", "ours": "b"}, (), {})
+    metrics = {"seeds": 2, "persons": 9, "std": {"mean": 0.5, "auc": 1.0}}
+    found = {"a": metrics | {"mean": 50.0, "auc": 30.0}, "c": {"mean": 8.0, "auc": 2.0}}
+    text = benchmark_table(benchmark, found, {"b": "`b`", "a": "`a` (1 × 8)", "c": "chance"})
+    lines = [cells(line) for line in text.splitlines()]
+    assert lines[0] == ["", "run", "mean", "auc"]
+    assert lines[2:] == [
+        ["ours", "`b`", NOT_RUN, NOT_RUN],
+        ["baseline", "`a` (1 × 8)", "50.0 ± 0.5", "30.0 ± 1.0"],
+        ["", "chance", "8.0", "2.0"],
+    ]
+
+
+def test_speed_table_shows_the_costs_that_the_paper_prints():
+    cost = {"params_m": 3.333, "gflops": 9.0, "gimacs": 4.666}
+    cost |= {"latency_ms_b1": 12.4, "throughput_b1": 80.645, "speedup_b1": 2.0}
+    header, _, row = map(cells, speed_table({"n": cost}, ["params_m", "gimacs"], [1], "ref").splitlines())
+    assert header == [
+        "network",
+        "# Param",
+        "multiply-accumulates",
+        "ms, batch 1",
+        "images/s, batch 1",
+        "× `ref`, batch 1",
+    ]
+    assert row == ["`n`", "3.33M", "4.67G", "12", "80.64", "2.0"]
 
 
 def test_decisions_show_every_value_that_was_trained_with():
@@ -152,20 +234,40 @@ def test_decisions_show_every_value_that_was_trained_with():
     assert find(decision_table(paper, []), "Q")[3] == ""
 
 
+def test_scale_has_a_line_for_every_role():
+    first = {"data": "D", "input": "256 × 256", "networks": {"teacher": "8 × 256", "student": "4 × 128"}}
+    second = {"data": "E", "networks": {"student": "resnet18 × 256"}}
+    studies = [
+        Study(key, Benchmark(key.upper(), "", "", {}, (), scale), {}, {})
+        for key, scale in (("a", first), ("b", second))
+    ]
+    here = {"a": first | {"networks": {"teacher": NOT_RUN, "student": "1 × 16"}}, "b": second}
+    text = provenance.scale_table(studies, here, "mini")
+    assert find(text, "profile `mini`")[1:] == ["A: paper", "A: here", "B: paper", "B: here"]
+    assert find(text, "network: teacher")[1:] == ["8 × 256", NOT_RUN, "", ""]
+    assert find(text, "network: student")[1:] == ["4 × 128", "1 × 16", *["resnet18 × 256"] * 2]
+    assert find(text, "network input, px")[1:] == ["256 × 256", "256 × 256", "", ""]
+
+
 def test_warning_covers_all_benchmarks():
-    full = {"input": "256 × 256", "teacher": "8 × 256", "student": "4 × 128", "epochs": "70"}
+    spec = {"input": [256, 256], "model": {"stacks": 4}, "distillation": None, "epochs": 70, "train_samples": None}
+    full = dict.fromkeys("ab", spec)
 
-    def warning(**scales: tuple[str, dict]) -> str:
-        studies = [
-            Study(key, Benchmark(key.upper(), "", "", "", {}, (), full), {"info": {"source": source}}, {})
-            for key, (source, _) in scales.items()
-        ]
-        return provenance.warning(studies, {key: here for key, (_, here) in scales.items()})
+    def warning(**trained: tuple[str, dict]) -> str:
+        studies = []
+        for run, (source, found) in trained.items():
+            results = {run: Result(found, {}, {}, {})}
+            studies.append(
+                Study(run, Benchmark(run.upper(), "", "", {}, (), {}), {"info": {"source": source}}, results)
+            )
+        return provenance.warning(studies, full)
 
-    small = full | {"epochs": "3"}
+    small = spec | {"model": {"stacks": 1}}
     both = warning(a=("synthetic", small), b=("synthetic", small))
     assert both.startswith("**The numbers on A and B are no reproduction.** The images are synthetic")
-    first, second = warning(a=("synthetic", full), b=("official", small)).split("\n\n")
+    first, second = warning(a=("synthetic", spec), b=("official", small)).split("\n\n")
     assert first.startswith("**The numbers on A are no reproduction.**") and "at the paper's scale" in first
     assert second.startswith("**The numbers on B are no reproduction.** The images are the benchmark's (official copy)")
-    assert warning(a=("official", full)) == "A: the benchmark's images (official copy), trained at the paper's scale."
+    assert warning(a=("official", spec)) == "A: the benchmark's images (official copy), trained at the paper's scale."
+    for change in ({"input": [64, 64]}, {"epochs": 3}, {"train_samples": 400}, {"distillation": {"branches": []}}):
+        assert "on a smaller scale" in warning(a=("official", spec | change))

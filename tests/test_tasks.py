@@ -225,6 +225,6 @@ def test_flip_test_of_a_mirrored_image_gives_the_mirrored_people():
 def test_build_task_follows_the_spec():
     student, teacher = network(0), network(1)
     assert type(build_task(toy.spec(), student, toy.FLIP_PAIRS)) is Supervised
-    settings = {"alpha": 0.3, "loss": "cross_entropy", "variant": "released"}
-    task = build_task(toy.spec(method="fpd", teacher="t", distillation=settings), student, toy.FLIP_PAIRS, teacher)
+    settings = {"method": "fpd", "alpha": 0.3, "loss": "cross_entropy", "variant": "released"}
+    task = build_task(toy.spec(teacher="t", distillation=settings), student, toy.FLIP_PAIRS, teacher)
     assert (task.alpha, task.loss, task.variant, task.teacher) == (0.3, "cross_entropy", "released", teacher)

@@ -120,8 +120,8 @@ def test_a_distilled_run_saves_the_student_only(folder):
     teacher = {"name": "hourglass", "stacks": 2, "channels": 8, "stem": "pytorch-pose"}
     train(toy.spec(run="teacher", model=teacher, epochs=1), (0,))
     before = Path("models/fpd/teacher/seed0/weights.safetensors").read_bytes()
-    distillation = {"alpha": 0.5, "loss": "mse", "variant": "paper"}
-    spec = toy.spec(method="fpd", teacher="teacher", distillation=distillation, epochs=1)
+    distillation = {"method": "fpd", "alpha": 0.5, "loss": "mse", "variant": "paper"}
+    spec = toy.spec(teacher="teacher", distillation=distillation, epochs=1)
     train(spec, (0,))
     assert Path("models/fpd/teacher/seed0/weights.safetensors").read_bytes() == before
     student = build_model({**spec.model.model_dump(), "joints": 14})

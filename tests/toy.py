@@ -63,7 +63,7 @@ def write_dataset(root: Path, train: int, val: int) -> None:
 def spec(**changes) -> TrainSpec:
     """A supervised training of one stack of eight channels; `changes` replace its settings."""
     settings = {
-        **{"paper": "fpd", "run": "student", "method": "supervised", "dataset": "lsp", "input": (SIDE, SIDE)},
+        **{"paper": "fpd", "run": "student", "dataset": "lsp", "input": (SIDE, SIDE)},
         "model": {"name": "hourglass", "stacks": 1, "channels": 8, "stem": "pytorch-pose"},
         "heatmap": {"sigma": 1.0, "scaling": "peak"},
         "augmentation": {"flip": True, "scale": (0.75, 1.25), "rotation": 30.0, "half_body": 0.0},
@@ -72,7 +72,8 @@ def spec(**changes) -> TrainSpec:
         **{"compile": False, "validations": 1, "decoding": {"flip_test": True, "quarter_offset": True}},
         **{"threads": None, "teacher": None, "init": None, "distillation": None},
     }
-    return TrainSpec(**{**settings, **changes})
+    settings |= changes
+    return TrainSpec(**{"exports": (settings["model"],), **settings})
 
 
 def train(folder: Path, **changes) -> None:

@@ -11,6 +11,7 @@ from lib.metrics.oks import SIGMAS, average_precision, coco_results
 from lib.metrics.pck import lsp_curve, lsp_pck, mpii_curve, pckh
 
 HEADLINE = {"lsp": "mean", "mpii": "mean", "coco": "ap"}  # the one number of a benchmark
+SECOND = {"lsp": "auc", "mpii": "auc", "coco": "ar"}  # and the one that stands beside it
 
 
 def score(annotations: Mapping[str, Any], predictions: Mapping[str, NDArray]) -> dict[str, float]:
@@ -72,6 +73,12 @@ def matched(annotations: Mapping[str, Any], predictions: Mapping[str, NDArray]) 
     require_shapes(predictions, {"keypoints": (len(persons), joints, 2)})
     truth = np.array([person["keypoints"] for person in persons], np.float64).reshape(len(persons), joints, 3)
     return predictions["keypoints"], truth[..., :2], truth[..., 2] > 0
+
+
+def evaluated(annotations: Mapping[str, Any], images: NDArray) -> list[Mapping[str, Any]]:
+    """The persons of these images (ids, (M,)) that a prediction is compared with: those with a labelled joint."""
+    chosen = set(images.tolist())
+    return [person for person in annotations["annotations"] if person["image_id"] in chosen and person["num_keypoints"]]
 
 
 def head_sizes(annotations: Mapping[str, Any], ids: NDArray) -> NDArray:

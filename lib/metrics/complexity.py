@@ -36,6 +36,16 @@ def count(model: nn.Module, input_size: tuple[int, int]) -> dict[str, int]:
     return counts
 
 
+def cost(counts: dict[str, int]) -> dict[str, float]:
+    """The counts in the units of the papers' columns: FPD's gflops, OKDHP's gimacs, and gmacs in 10^9."""
+    return {
+        "params_m": counts["params"] / 1e6,
+        "gflops": round(fpd_gflops(counts), 4),
+        "gmacs": round(counts["macs"] / 1e9, 4),
+        "gimacs": round(counts["macs"] / 2**30, 4),
+    }
+
+
 def fpd_gflops(counts: dict[str, int]) -> float:
     """Return FPD's "#FLOPs" in units of 10^9: two per multiply-accumulate and two per bias.
 

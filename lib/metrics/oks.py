@@ -113,10 +113,11 @@ def oks_nms(keypoints: NDArray, areas: NDArray, scores: NDArray, threshold: floa
     return order[kept]
 
 
-def oks(first: NDArray, second: NDArray, area: NDArray) -> NDArray:
-    """Object keypoint similarity over all 17 joints: mean of exp(-d^2 / (2 area (2 sigma)^2)), in 0 to 1.
+def oks(first: NDArray, second: NDArray, area: NDArray, visible: NDArray | bool = True) -> NDArray:
+    """Object keypoint similarity: mean of exp(-d^2 / (2 area (2 sigma)^2)) over the visible joints, in 0 to 1.
 
-    first, second (..., 17, 2) px and area (...) px^2 broadcast against each other; so does the result (...).
+    first, second (..., 17, 2) px, area (...) px^2 and visible (..., 17) broadcast against each other; so does the
+    result (...).
     """
     squared = ((first - second) ** 2).sum(axis=-1)
-    return np.exp(-squared / (2 * VARIANCES * (area[..., None] + np.spacing(1)))).mean(axis=-1)
+    return np.exp(-squared / (2 * VARIANCES * (area[..., None] + np.spacing(1)))).mean(axis=-1, where=visible)

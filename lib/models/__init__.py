@@ -16,7 +16,7 @@ def build_model(spec: dict) -> nn.Module:
     """Build the network that `spec` describes: `name`, `joints` and the architecture's own keys.
 
     hourglass, pyranet: stacks, channels (256), stem ("newell" | "pytorch-pose"). mobilepose: encoder ("resnet18" |
-    "mobilenet_v2" | "shufflenet_v2"). Its `output` names the codec.
+    "mobilenet_v2" | "shufflenet_v2"), channels (256). Its `output` names the codec.
     Raises InputError for unknown names, unknown or missing keys and impossible values.
     """
     settings = dict(spec)

@@ -54,9 +54,9 @@ class FeatureAggregationUnit(nn.Module):
     """The FAU: a weight per joint and branch from several receptive fields (Eqs. 4, 5); (B, C, h, w) -> (B, T, joints).
 
     Paths of kernel 3, 5 and 7, each followed by a 1x1 convolution and averaged over the map, and the averaged input
-    (Eq. 4); a fully connected layer that fuses them, and one per branch; a softmax over the branches. The widths are not
-    stated: with all paths as wide as the stem (`width`), a quarter of it between the layers, and a 1x1 convolution that
-    keeps the width, the parameters of Table 7 and the operations of Table 8 come out as printed.
+    (Eq. 4); a fully connected layer that fuses them, and one per branch; a softmax over the branches. The widths are
+    not stated: with all paths as wide as the stem (`width`), a quarter of it between the layers, and a 1x1 convolution
+    that keeps the width, the parameters of Table 7 and the operations of Table 8 come out as printed.
     """
 
     def __init__(self, inputs: int, branches: int, joints: int, width: int):
@@ -91,9 +91,9 @@ class ReleasedFeatureAggregationUnit(nn.Module):
 def build_aggregation(
     name: str, inputs: int, branches: int, joints: int, width: int, variant: str = "paper"
 ) -> nn.Module:
-    """Build "mean", "gate" or "fau" for maps of `inputs` channels; width and variant ("paper" | "released"): of the FAU.
+    """Build "mean", "gate" or "fau" for maps of `inputs` channels.
 
-    Raises InputError for another name.
+    width, variant ("paper" | "released"): of the FAU. Raises InputError for another name.
     """
     if name == "fau":
         unit = ReleasedFeatureAggregationUnit if variant == "released" else FeatureAggregationUnit

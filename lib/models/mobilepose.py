@@ -7,7 +7,6 @@ from lib.errors import InputError
 STRIDE = 32  # input px per pixel of the encoder's last features
 # Number of leading layers that make the stem, its width, and the width of the last features.
 ENCODERS = {"resnet18": (4, 64, 512), "mobilenet_v2": (3, 24, 1280), "shufflenet_v2": (2, 24, 1024)}
-WIDTH = 256  # of the decoder's input
 
 
 def encoder_layers(name: str) -> list[nn.Module]:
@@ -36,9 +35,10 @@ class MobilePose(nn.Module):
     """A classifier's layers down to 1/32 of the image, then three upsampling convolutions and a 1x1 head.
 
     encoder: "resnet18", "mobilenet_v2" or "shufflenet_v2". Its first layers, up to the one that reaches a quarter of
-    the image, are the `stem`. There are no skip connections. OKDHP names YuliangXiu/MobilePose-pytorch as its source:
-    this is that network without what turns its heatmaps into coordinates. Initialisation is torchvision's for the
-    encoder and PyTorch's default for the decoder.
+    the image, are the `stem`. channels: of the decoder's first layer; each upsampling leaves half as many. There are no
+    skip connections. OKDHP names YuliangXiu/MobilePose-pytorch as its source: this is that network without what turns
+    its heatmaps into coordinates. Initialisation is torchvision's for the encoder and PyTorch's default for the
+    decoder.
     forward: images (B, 3, H, W), H and W multiples of 32 -> list of one (B, joints, H/4, W/4). At 32 px the coarsest
     map is one pixel, so training batches need two images or more for their normalisation.
     As a branch of a bigger network it runs in two parts, `trunk` and `branch`; branches share the whole encoder
@@ -48,21 +48,22 @@ class MobilePose(nn.Module):
 
     output = "heatmap"
 
-    def __init__(self, joints: int, encoder: str):
+    def __init__(self, joints: int, encoder: str, channels: int = 256):
         super().__init__()
-        if not isinstance(joints, int) or joints < 1:
-            raise InputError(f"model mobilepose: joints is {joints!r}, expected a positive integer")
+        for key, value, unit in (("joints", joints, 1), ("channels", channels, 8)):
+            if not isinstance(value, int) or value < unit or value % unit:
+                raise InputError(f"model mobilepose: {key} is {value!r}, expected a positive multiple of {unit}")
         if encoder not in ENCODERS:
             raise InputError(f"model mobilepose: encoder is {encoder!r}, expected one of: {', '.join(ENCODERS)}")
-        depth, self.stem_channels, channels = ENCODERS[encoder]
+        depth, self.stem_channels, features = ENCODERS[encoder]
         layers = encoder_layers(encoder)
-        self.width, self.joints = WIDTH, joints
+        self.width, self.joints = channels, joints
         self.stem = nn.Sequential(*layers[:depth])
         self.encoder = nn.Sequential(*layers[depth:])
         self.decoder = nn.Sequential(
-            nn.Conv2d(channels, WIDTH, 1, bias=False),
-            *(upsampling(WIDTH, 128), upsampling(128, 64), upsampling(64, 32)),
-            nn.Conv2d(32, joints, 1, bias=False),
+            nn.Conv2d(features, channels, 1, bias=False),
+            *(upsampling(channels // n, channels // (2 * n)) for n in (1, 2, 4)),
+            nn.Conv2d(channels // 8, joints, 1, bias=False),
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -21,9 +21,7 @@ class Outputs:
     def ensemble(self) -> Tensor:
         """The target heatmaps (B, joints, h, w): the branches' last ones, weighted joint by joint (OKDHP Eq. 6)."""
         last = [maps[-1] for maps in self.branches]
-        return sum(
-            weight[..., None, None] * maps for weight, maps in zip(self.weights.unbind(1), last, strict=True)
-        )
+        return sum(weight[..., None, None] * maps for weight, maps in zip(self.weights.unbind(1), last, strict=True))
 
 
 class MultiBranch(nn.Module):

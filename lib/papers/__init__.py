@@ -15,18 +15,19 @@ FOLDER = Path(__file__).parent
 class Benchmark:
     """A benchmark of a paper.
 
-    metric: its one number in words; length: what tolerated errors are relative to; persons: who is evaluated. roles:
-    the runs that are teacher, student (trained alone) and distilled. curves: the runs of the line figures. scale: the
-    paper's own, in its words.
+    metric: its one number in words; persons: who is evaluated. roles: the runs that the paper is about, in words of its
+    own, the method's last; a "teacher" is drawn dashed and compared with the labels. curves: the runs of the line
+    figures. scale: the paper's own, in its words; its "networks" are by role. length: what tolerated errors are
+    relative to, empty where the metric is no PCK.
     """
 
     name: str
     metric: str
-    length: str
     persons: str
     roles: dict[str, str]
     curves: tuple[str, ...]
-    scale: dict[str, str]
+    scale: dict[str, Any]
+    length: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,23 @@ class Row:
 
     labels: texts of the label columns. printed: the numbers as printed, in the order of the accuracy and then the cost
     columns; "-" where the paper prints a dash, empty where it prints nothing; no entries in a row of ours. run fills
-    the accuracy columns (reports/metrics/<paper>.json), network the cost columns (reports/metrics/complexity.json).
+    the accuracy columns (reports/metrics/<paper>.json), the sum over networks the cost columns
+    (reports/metrics/complexity.json).
     """
 
     labels: tuple[str, ...]
     printed: tuple[str, ...]
     own: bool
     run: str | None
-    network: str | None
+    networks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """One printed table: metrics' names and their headings, rows in order; transposed: rows are printed as columns.
+    """One printed table: metrics' names and their headings, rows in order.
 
-    settings: by name, the dotted keys of a run's spec.json that stand behind the name of each run.
+    settings: by name, the dotted keys of a run's spec.json that stand behind the name of each run. transposed: rows are
+    printed as columns. truncated: costs are printed cut, not rounded.
     """
 
     number: int
@@ -61,6 +64,7 @@ class Table:
     cost: dict[str, str]
     rows: tuple[Row, ...]
     transposed: bool
+    truncated: bool
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def load_paper(key: str) -> Paper:
     """
     path = FOLDER / f"{key}.yaml"
     if not path.is_file():
-        raise InputError(f"no paper {key!r}; known: {', '.join(paper_keys())}")
+        raise InputError(f"which paper? {key!r} is none; known: {', '.join(paper_keys())}")
     content = yaml.load(path.read_text(), Loader=yaml.BaseLoader)
     parts: dict[str, Any] = {name: tuple(content[name]) for name in ("effects", "decisions", "contradictions")}
     parts["benchmarks"] = {
@@ -107,7 +111,9 @@ def load_table(content: dict[str, Any]) -> Table:
     def row(entry: dict[str, Any]) -> Row:
         texts = tuple(entry[name] for name in labels)
         own = entry.get("quoted") != "true"
-        return Row(texts, tuple(entry.get("printed", ())), own, entry.get("run"), entry.get("network"))
+        network = entry.get("network", [])
+        networks = (network,) if isinstance(network, str) else tuple(network)
+        return Row(texts, tuple(entry.get("printed", ())), own, entry.get("run"), networks)
 
     return Table(
         number=int(content["number"]),
@@ -119,4 +125,5 @@ def load_table(content: dict[str, Any]) -> Table:
         cost=content.get("cost", {}),
         rows=tuple(row(entry) for entry in [*content["rows"], *content.get("ours", [])]),
         transposed=content.get("transposed") == "true",
+        truncated=content.get("truncated") == "true",
     )

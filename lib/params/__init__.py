@@ -14,7 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from lib.errors import InputError
 from lib.params.fpd import Fpd
 from lib.params.okdhp import Branched, Okdhp, auxiliary_models
-from lib.params.papers import OnlineDistillation, Paper, TrainSpec
+from lib.params.papers import Paper, TrainSpec
 from lib.params.sections import (
     Archive,
     Complexity,
@@ -34,8 +34,15 @@ from lib.params.sections import (
 )
 
 __all__ = [
-    *("PARAMS", "Archive", "Model", "OnlineDistillation", "Optimizer", "PackSpec", "Params", "TrainSpec"),
-    *("auxiliary_models", "load_params"),
+    "PARAMS",
+    "Archive",
+    "Model",
+    "Optimizer",
+    "PackSpec",
+    "Params",
+    "TrainSpec",
+    "auxiliary_models",
+    "load_params",
 ]
 
 PARAMS = Path("params.yaml")

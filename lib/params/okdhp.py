@@ -8,6 +8,7 @@ from lib.params.fpd import Ablation as Competitor
 from lib.params.papers import FastDistillation, OnlineDistillation, Paper, Supervised, scaled_model
 from lib.params.sections import (
     Aggregation,
+    Count,
     MobilePoseModel,
     Model,
     Name,
@@ -23,13 +24,13 @@ DistillationLoss = Literal["kl", "mse"]
 class Branched(Supervised):
     """Labels and the ensemble of the branches.
 
-    The branches share their stem and the first stacks (`shared`); `model` is the one that is deployed, `auxiliary` holds
-    the number of stacks of each other one, shared ones included (of a MobilePose 1: its decoder). export: whether these
-    are kept, too.
+    The branches share their stem and the first stacks (`shared`); `model` is the one that is deployed, `auxiliary`
+    holds the number of stacks of each other one, shared ones included (of a MobilePose 1: its decoder). export: whether
+    these are kept, too.
     """
 
     shared: Annotated[int, Field(ge=0)]
-    auxiliary: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    auxiliary: tuple[Count, ...] = Field(min_length=1)
     export: Literal["target", "all"] = "target"
 
 

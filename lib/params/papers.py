@@ -146,13 +146,18 @@ class Paper(Section):
 def scaled_model(model: Model, scale: PaperScale) -> Model:
     """The model with a profile's stem and share of stacks and channels, at least one stack and four channels.
 
-    MobilePose is small at every scale and stays as it is.
+    Of a MobilePose only the decoder's channels are scaled, to eight at least: its encoder is a published one.
     """
     if isinstance(model, MobilePoseModel):
-        return model
-    stacks = max(1, round(model.stacks * scale.stacks))
-    channels = max(4, 4 * round(model.channels * scale.width / 4))
+        return model.model_copy(update={"channels": scaled(model.channels, scale.width, 8)})
+    channels = scaled(model.channels, scale.width, 4)
+    stacks = scaled(model.stacks, scale.stacks, 1)
     return model.model_copy(update={"stacks": stacks, "channels": channels, "stem": scale.stem or model.stem})
+
+
+def scaled(count: int, share: float, unit: int) -> int:
+    """The multiple of a unit, one at least, that is nearest to a share of a count."""
+    return unit * max(1, round(count * share / unit))
 
 
 def scaled_optimizer(optimizer: Optimizer, scale: PaperScale) -> Optimizer:

@@ -126,6 +126,7 @@ class MobilePoseModel(Section):
 
     name: Literal["mobilepose"]
     encoder: Literal["resnet18", "mobilenet_v2", "shufflenet_v2"]
+    channels: Annotated[int, Field(ge=8, multiple_of=8)]
 
 
 Model = Annotated[StackedModel | MobilePoseModel, Field(discriminator="name")]

@@ -17,7 +17,10 @@ from lib.papers import Benchmark, Paper
 
 @dataclass(frozen=True)
 class Result:
-    """One run: its spec.json and environment.json, and per seed the predictions and the path of the history."""
+    """One trained network: spec.json and environment.json of its run, per seed the predictions and the history's path.
+
+    A further branch of a run (`exported`) has no histories.
+    """
 
     spec: dict[str, Any]
     environment: dict[str, Any]
@@ -56,25 +59,45 @@ def on_benchmark(results: dict[str, Result], benchmark: str) -> dict[str, Result
 
 
 def load_results(folder: Path, runs: Iterable[str]) -> dict[str, Result]:
-    """Load those of `runs` that were trained, in their order. Raises InputError where none was."""
-    results = {run: load_result(folder / run) for run in runs if (folder / run).is_dir()}
+    """Load those of `runs` that were trained, in their order, each with its `exported` branches.
+
+    Raises InputError where none was trained, and where one is incomplete.
+    """
+    results: dict[str, Result] = {}
+    for run in runs:
+        if (folder / run).is_dir():
+            results |= load_run(folder / run)
     if not results:
         raise InputError(f"no trained run in {folder}: run dvc repro")
     return results
 
 
-def load_result(folder: Path) -> Result:
-    """Load one run, its seeds in ascending order. Raises InputError where it is incomplete."""
-    seeds = {int(path.name.removeprefix("seed")): path for path in folder.glob("seed*")}
+def load_run(folder: Path) -> dict[str, Result]:
+    """Load the networks that one run saved, seeds in ascending order. Raises InputError where one is missing."""
+    seeds = dict(sorted((int(path.name.removeprefix("seed")), path) for path in folder.glob("seed*")))
+    results = {}
     try:
-        return Result(
-            spec=json.loads((folder / "spec.json").read_text()),
-            environment=json.loads((folder / "environment.json").read_text()),
-            predictions={seed: dict(np.load(seeds[seed] / "predictions.npz")) for seed in sorted(seeds)},
-            histories={seed: seeds[seed] / "history.csv" for seed in sorted(seeds)},
-        )
+        spec, environment = (json.loads((folder / f"{name}.json").read_text()) for name in ("spec", "environment"))
+        for number, (name, own) in enumerate(exported(folder.name, spec).items(), start=1):
+            part = "" if number == 1 else f"branch_{number}"
+            predictions = {seed: dict(np.load(path / part / "predictions.npz")) for seed, path in seeds.items()}
+            histories = {seed: path / "history.csv" for seed, path in seeds.items()} if number == 1 else {}
+            results[name] = Result(own, environment, predictions, histories)
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} not found: the run is incomplete, train it again") from None
+    return results
+
+
+def exported(run: str, spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The networks that a run keeps, by name: its own, and further branches as <run>_branch_2 and so on.
+
+    Each comes with its spec: the run's, but a further branch has the model of its own and no branches.
+    """
+    specs = {run: spec}
+    for number, model in enumerate(spec["exports"][1:], start=2):
+        alone = {key: value for key, value in spec["distillation"].items() if key != "branches"}
+        specs[f"{run}_branch_{number}"] = spec | {"model": model, "distillation": alone}
+    return specs
 
 
 def seed_scores(annotations: dict[str, Any], result: Result) -> dict[int, dict[str, float]]:

@@ -5,7 +5,7 @@ from statistics import mean, stdev
 
 from scipy.stats import t
 
-from lib.metrics import HEADLINE
+from lib.metrics import HEADLINE, SECOND
 from lib.papers import Paper
 from lib.reporting import Study, paired_differences, seed_scores
 from lib.reporting.tables import markdown, signed
@@ -22,8 +22,9 @@ def effects(paper: Paper, studies: Sequence[Study]) -> list[str]:
             text.append("Not run.")
             continue
         scores = [seed_scores(study.annotations, study.results[name]) for name in pair]
-        headline, metric = HEADLINE[study.key], study.benchmark.metric
-        differences = {metric: paired_differences(*scores, headline), "AUC": paired_differences(*scores, "auc")}
+        metric, second = study.benchmark.metric, SECOND[study.key]
+        names = {metric: HEADLINE[study.key], second.upper(): second}
+        differences = {name: paired_differences(*scores, key) for name, key in names.items()}
         text += [
             effect_table(treated, control, differences),
             verdict(list(differences[metric].values()), metric, effect["factor"]),

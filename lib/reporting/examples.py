@@ -1,6 +1,7 @@
 """What the figures of a report show: people with their predictions, and joints whose label and teacher maps differ."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from PIL import Image
 from lib.codecs.heatmap import HeatmapCodec
 from lib.data.batches import MEAN, STD, Batches, evenly_spaced
 from lib.data.crops import Crops
-from lib.metrics import head_sizes, matched
+from lib.metrics import evaluated, head_sizes, matched
+from lib.metrics.oks import oks
 from lib.metrics.pck import torso
 from lib.reporting.figures import Example, Panel
 from lib.training.checkpoint import load_weights
@@ -26,34 +28,57 @@ FRAME = 1.4  # side of the shown part of an image, relative to the person's long
 def person_panels(
     annotations: Mapping[str, Any], predictions: Mapping[str, Mapping[str, NDArray]], images: Path, people: int = 4
 ) -> tuple[list[NDArray], list[list[Panel]]]:
-    """Show `people` evenly spaced predicted persons: their images (H, W, 3) uint8 and, per person, a panel per method.
+    """Show `people` evenly spaced evaluated persons: their images (H, W, 3) uint8 and, per person, a panel per method.
 
-    The first panel is the ground truth. predictions: by name of the method, as in predictions.npz, of the same persons.
-    images: folder of the annotations' file names. A title counts the joints within TOLERANCE among the labelled.
+    The first panel is the ground truth. predictions: by name of the method, as in predictions.npz, of the same images.
+    images: folder of the annotations' file names.
     """
-    persons = {person["id"]: person for person in annotations["annotations"]}
     files = {image["id"]: image["file_name"] for image in annotations["images"]}
-    ids = next(iter(predictions.values()))["ids"]
-    chosen = ids[evenly_spaced(people, len(ids))]
+    persons = evaluated(annotations, next(iter(predictions.values()))["images"])
+    method_panel = similar_pose if annotations["info"]["dataset"] == "coco" else right_joints
     shown, panels = [], []
-    for number in chosen:
-        person = persons[int(number)]
+    for row in evenly_spaced(people, len(persons)):
+        person = persons[row]
         pixels = np.array(Image.open(images / files[person["image_id"]]).convert("RGB"))
         x, y, width, height = person["bbox"]
         reach = FRAME * max(width, height) / 2
         left, top = max(0, round(x + width / 2 - reach)), max(0, round(y + height / 2 - reach))
         shown.append(pixels[top : round(y + height / 2 + reach), left : round(x + width / 2 + reach)])
-        row = []
-        for method, predicted in predictions.items():
-            one = {"ids": number[None], "keypoints": predicted["keypoints"][predicted["ids"] == number]}
-            found, truth, visible = matched(annotations, one)
-            if not row:
-                row.append(Panel("ground truth", truth[0] - [left, top], visible[0]))
-            right = np.linalg.norm(found - truth, axis=-1) <= tolerance(annotations, one["ids"], truth, visible)
-            title = f"{method}: {(right & visible).sum()} of {visible.sum()}"
-            row.append(Panel(title, found[0] - [left, top], np.ones_like(visible[0])))
-        panels.append(row)
+        seen = [Panel("ground truth", *labels(person))]
+        seen += [method_panel(annotations, person, name, predicted) for name, predicted in predictions.items()]
+        panels.append([replace(panel, keypoints=panel.keypoints - [left, top]) for panel in seen])
     return shown, panels
+
+
+def labels(person: Mapping[str, Any]) -> tuple[NDArray, NDArray]:
+    """Keypoints (K, 2) of an annotation in image px and which of them are labelled (K,)."""
+    values = np.array(person["keypoints"], np.float64).reshape(-1, 3)
+    return values[:, :2], values[:, 2] > 0
+
+
+def right_joints(
+    annotations: Mapping[str, Any], person: Mapping[str, Any], method: str, predicted: Mapping[str, NDArray]
+) -> Panel:
+    """What a method predicts for an annotation; the title counts the joints within TOLERANCE among the labelled."""
+    one = {"ids": np.array([person["id"]]), "keypoints": predicted["keypoints"][predicted["ids"] == person["id"]]}
+    found, truth, visible = matched(annotations, one)
+    right = np.linalg.norm(found - truth, axis=-1) <= tolerance(annotations, one["ids"], truth, visible)
+    return Panel(f"{method}: {(right & visible).sum()} of {visible.sum()}", found[0], np.ones_like(visible[0]))
+
+
+def similar_pose(
+    annotations: Mapping[str, Any], person: Mapping[str, Any], method: str, predicted: Mapping[str, NDArray]
+) -> Panel:
+    """The pose predicted in an annotation's image that is most similar to its labels; the title has the similarity.
+
+    Predictions are of detections, so none is this person's by its id.
+    """
+    truth, visible = labels(person)
+    poses = predicted["keypoints"][predicted["image_ids"] == person["image_id"]]
+    if not len(poses):
+        return Panel(f"{method}: nobody found", truth, np.zeros_like(visible))
+    similarity = oks(poses, truth, np.array(person["area"]), visible)
+    return Panel(f"{method}: OKS {similarity.max():.2f}", poses[similarity.argmax()], np.ones_like(visible))
 
 
 def tolerance(annotations: Mapping[str, Any], ids: NDArray, truth: NDArray, visible: NDArray) -> NDArray:

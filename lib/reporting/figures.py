@@ -66,7 +66,7 @@ def save(figure: Figure, path: Path) -> None:
         part.write_bytes(packed.getvalue())
 
 
-def curves(runs: Mapping[str, Sequence[Mapping[str, str]]], teacher: str, x: str, y: str, path: Path) -> None:
+def curves(runs: Mapping[str, Sequence[Mapping[str, str]]], teacher: str | None, x: str, y: str, path: Path) -> None:
     """PCK over the threshold, a line per run; runs: rows of reports/plots/<paper>/pck/<run>.csv by run; x, y: words."""
     figure, axes = plane(x, y)
     for (run, rows), colour in zip(runs.items(), COLOURS, strict=False):
@@ -79,7 +79,7 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, str]]], teacher: str, x: str
 
 
 def histories(
-    runs: Mapping[str, Sequence[Sequence[Mapping[str, str]]]], column: str, teacher: str, y: str, path: Path
+    runs: Mapping[str, Sequence[Sequence[Mapping[str, str]]]], column: str, teacher: str | None, y: str, path: Path
 ) -> None:
     """A column of the histories over the epochs, a line per run, thin ones per seed.
 

@@ -1,6 +1,6 @@
 """The figures of a report, benchmark by benchmark, and their captions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from numpy.typing import NDArray
@@ -17,27 +17,36 @@ from lib.reporting.provenance import seeds_of
 def illustrate(paper: str, study: Study, crops: Crops, folder: Path) -> list[str]:
     """Draw <benchmark>_{pck,history,people,transfer}.png into a folder; return their markdown, with captions.
 
-    Each is drawn as far as its runs were trained, `people` where the images are, too. Reads reports/plots/<paper>,
-    data/raw/<benchmark> and the teacher's weights in models/<paper>. crops: of the training persons.
+    Each is drawn as far as its runs were trained: `pck` where that is the metric, `people` where the images are, and
+    `transfer` where one of the roles is a teacher. Reads reports/plots/<paper>, data/raw/<benchmark> and the teacher's
+    weights in models/<paper>. crops: of the training persons.
     """
     name, persons, metric = study.benchmark.name, study.benchmark.persons, study.benchmark.metric
     roles = {role: run for role, run in study.benchmark.roles.items() if run in study.results}
     seed = seeds_of(study.results)[0]
     captions = {}
-    if set(study.benchmark.curves) & set(study.results):
-        draw_lines(paper, study, folder)
+    lines = [run for run in study.benchmark.curves if run in study.results]
+    dashed = ", the teacher dashed" if "teacher" in study.benchmark.roles else ""
+    if lines and study.benchmark.length:
+        draw_curves(paper, study, lines, folder)
         captions["pck"] = (
-            f"The {metric.partition('@')[0]} of the {name} {persons} over the tolerated error; means over the seeds, "
-            "the teacher dashed."
+            f"The {metric.partition('@')[0]} of the {name} {persons} over the tolerated error; means over the "
+            f"seeds{dashed}."
         )
+    if lines:
+        draw_histories(study, lines, folder)
         captions["history"] = (
             f"The {metric} on {name} during training, thin lines: single seeds. The last checkpoint is reported."
         )
     if roles and (Path("data/raw") / study.key).is_dir():
         draw_people(study, {role: study.results[run].predictions[seed] for role, run in roles.items()}, folder)
+        found = (
+            f"joints within {TOLERANCE[study.key]} {study.benchmark.length}"
+            if study.benchmark.length
+            else "each method's pose that is most similar to the labels, and its OKS"
+        )
         captions["people"] = (
-            f"Evenly spaced {name} {persons}, seed {seed}; joints within {TOLERANCE[study.key]} "
-            f"{study.benchmark.length}. Blue: the person's left, orange: right."
+            f"Evenly spaced {name} {persons}, seed {seed}; {found}. Blue: the person's left, orange: right."
         )
     if "teacher" in roles:
         weights = Path("models") / paper / roles["teacher"] / f"seed{seed}" / "weights.safetensors"
@@ -52,16 +61,18 @@ def illustrate(paper: str, study: Study, crops: Crops, folder: Path) -> list[str
     ]
 
 
-def draw_lines(paper: str, study: Study, folder: Path) -> None:
-    """The PCK curves and the validation curves of the benchmark's `curves` as far as they were trained."""
-    metric, teacher = study.benchmark.metric, study.benchmark.roles["teacher"]
-    runs = [run for run in study.benchmark.curves if run in study.results]
+def draw_curves(paper: str, study: Study, runs: Sequence[str], folder: Path) -> None:
+    """The PCK curves of some runs."""
     plots = {run: read_csv(Path("reports/plots") / paper / "pck" / f"{run}.csv") for run in runs}
-    x, y = f"error tolerated, share of the {study.benchmark.length}", f"{metric.partition('@')[0]}, %"
-    draw.curves(plots, teacher, x, y, folder / f"{study.key}_pck.png")
+    x, y = f"error tolerated, share of the {study.benchmark.length}", f"{study.benchmark.metric.partition('@')[0]}, %"
+    draw.curves(plots, study.benchmark.roles.get("teacher"), x, y, folder / f"{study.key}_pck.png")
+
+
+def draw_histories(study: Study, runs: Sequence[str], folder: Path) -> None:
+    """The validation curves of some runs."""
     histories = {run: [read_csv(path) for path in study.results[run].histories.values()] for run in runs}
-    column, y = f"val_{HEADLINE[study.key]}", f"validation {metric}, % (no flip test)"
-    draw.histories(histories, column, teacher, y, folder / f"{study.key}_history.png")
+    column, y = f"val_{HEADLINE[study.key]}", f"validation {study.benchmark.metric}, % (no flip test)"
+    draw.histories(histories, column, study.benchmark.roles.get("teacher"), y, folder / f"{study.key}_history.png")
 
 
 def draw_people(study: Study, predictions: Mapping[str, Mapping[str, NDArray]], folder: Path) -> None:

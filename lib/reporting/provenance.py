@@ -1,15 +1,16 @@
 """Where the numbers of a report come from: the scale of the trainings beside the paper's, data, seeds, revision."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from lib.metrics import evaluated
 from lib.reporting import Result, Study
 from lib.reporting.tables import NOT_RUN, markdown, network
 
 NAMES = {
     "data": "data",
     "input": "network input, px",
-    "teacher": "teacher, stacks × channels",
-    "student": "student, stacks × channels",
+    "networks": "network",
     "epochs": "epochs",
     "optimizer": "optimiser, learning rate, batch",
     "train": "training persons",
@@ -20,52 +21,71 @@ NAMES = {
     "torch": "PyTorch",
 }
 
+SCALE = ("input", "model", "distillation", "epochs", "train_samples")  # entries of a spec
 
-def scale(study: Study, people: int) -> dict[str, str]:
-    """What was really trained, under the keys of NAMES; people: number of training persons that there are."""
+
+def scale(study: Study, people: int, full: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What was really trained, under the keys of NAMES; settings are those of the last role that was run.
+
+    people: number of training persons that there are; full: the specs by run at the paper's scale.
+    """
     results, roles = study.results, study.benchmark.roles
-    result = results.get(roles["distilled"]) or next(iter(results.values()))
+    result = results[next((run for run in reversed(roles.values()) if run in results), next(iter(results)))]
     spec, optimizer = result.spec, result.spec["optimizer"]
+    predictions = next(iter(result.predictions.values()))
 
-    def role(name: str) -> str:
-        if roles[name] not in results:
+    def trained(run: str) -> str:
+        if run not in results:
             return NOT_RUN
-        model = results[roles[name]].spec["model"]
-        stem = "" if model["stem"] == "newell" else f", {model['stem']} stem"
-        return f"{network(model)}{stem}"
+        model = results[run].spec["model"]
+        stem = model.get("stem")
+        return network(model) + ("" if stem == full[run]["model"].get("stem") else f", {stem} stem")
 
     return {
         "data": study.annotations["info"]["source"],
         "input": f"{spec['input'][0]} × {spec['input'][1]}",
-        "teacher": role("teacher"),
-        "student": role("distilled"),
+        "networks": {role: trained(roles[role]) for role in study.benchmark.scale["networks"]},
         "epochs": str(spec["epochs"]),
         "optimizer": f"{optimizer['name']}, {optimizer['lr']:g}, batches of {spec['batch_size']}",
         "train": f"{min(spec['train_samples'] or people, people):,}",
-        "evaluated": f"{len(next(iter(result.predictions.values()))['ids']):,}",
+        "evaluated": f"{len(evaluated(study.annotations, predictions['images'])):,}",
         "seeds": ", ".join(map(str, seeds_of(results))),
         **{key: environments(results, key) for key in ("hardware", "revision", "torch")},
     }
 
 
-def scale_table(studies: Sequence[Study], here: Mapping[str, Mapping[str, str]], profile: str) -> str:
+def scale_table(studies: Sequence[Study], here: Mapping[str, Mapping[str, Any]], profile: str) -> str:
     """The scale of the trainings beside the paper's, two columns per benchmark; here: `scale` by benchmark."""
-    header, rows = [f"profile `{profile}`"], [[name] for name in NAMES.values()]
+    header, scales = [f"profile `{profile}`"], []
     for study in studies:
         header += [f"{study.benchmark.name}: paper", f"{study.benchmark.name}: here"]
-        for row, key in zip(rows, NAMES, strict=True):
-            row += [study.benchmark.scale.get(key, ""), here[study.key][key]]
+        scales += [study.benchmark.scale, here[study.key]]
+    rows = []
+    for key, name in NAMES.items():
+        if key == "networks":
+            roles = dict.fromkeys(role for scale in scales for role in scale[key])
+            rows += [[f"{name}: {role}", *(scale[key].get(role, "") for scale in scales)] for role in roles]
+        else:
+            rows.append([name, *(scale.get(key, "") for scale in scales)])
     return markdown(header, rows, len(header))
 
 
-def warning(studies: Sequence[Study], here: Mapping[str, Mapping[str, str]]) -> str:
-    """What the numbers of this report are: a plain statement for all benchmarks of the same source and scale."""
+def warning(studies: Sequence[Study], full: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the numbers of this report are: a plain statement for all benchmarks of the same source and scale.
+
+    full: the specs by run at the paper's scale.
+    """
     groups: dict[tuple[str, bool], list[str]] = {}
     for study in studies:
-        found, printed = here[study.key], study.benchmark.scale
-        full = all(found[key] == printed[key] for key in ("input", "teacher", "student", "epochs"))
-        groups.setdefault((study.annotations["info"]["source"], full), []).append(study.benchmark.name)
-    return "\n\n".join(statement(" and ".join(names), *group) for group, names in groups.items())
+        same = all(result.spec[key] == full[run][key] for run, result in study.results.items() for key in SCALE)
+        groups.setdefault((study.annotations["info"]["source"], same), []).append(study.benchmark.name)
+    return "\n\n".join(statement(listed(names), *group) for group, names in groups.items())
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a list in a sentence: A, B and C."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def statement(names: str, source: str, full: bool) -> str:

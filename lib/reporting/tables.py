@@ -2,21 +2,25 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import floor
 from typing import Any
 
 from tabulate import tabulate
 
-from lib.papers import Paper, Row, Table
+from lib.papers import Benchmark, Paper, Row, Table
 
-NOT_RUN = "not run"
+NOT_RUN, NOBODY = "not run", "nobody"
 LEGEND = """\
 Each row of a printed table that the paper measured itself has up to three lines here: **paper**, the number as printed;
 **ours**, mean ± sample standard deviation over the seeds (no ± with one seed); **Δ**, ours − paper. Behind the name of
-a run stand the stacks × channels that were trained, where a profile made them fewer than the paper's: two rows may then
-show the same network. *Quoted* lines are numbers of other authors that the paper prints; neither the paper nor this
-project ran them. *not run* means that no training here fills the cell. Accuracies are those of the networks and
-schedules listed above. Cost columns always belong to the full-size network, counted here; their Δ is “=” where the
-count rounds to the printed number."""
+a run stands the network that was trained, where a profile made it smaller than the paper's, so that two rows may show
+the same one: stacks × channels of hourglasses, encoder × channels of the decoder of MobilePose, and where several
+branches were trained together how many these were. *Quoted* lines are numbers of other authors that the paper prints;
+neither the paper nor this project ran them. *not run* means that no training here fills the cell, *nobody* that none of
+the evaluated persons counts there. Accuracies are those of the networks and schedules listed above. Cost columns always
+belong to the full-size network, counted here; their Δ is “=” where the count rounds to the printed number, or is cut to
+it in a table that prints cut numbers."""
+COSTS = {"params_m": ("# Param", "M"), "gflops": ("operations", "G"), "gimacs": ("multiply-accumulates", "G")}
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Cell:
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
     """A pipe table whose first columns are text and whose others are numbers, all shown as they are."""
     align = ["left" if column < text_columns else "right" for column in range(len(header))]
-    return tabulate(list(rows), header, tablefmt="pipe", disable_numparse=True, colalign=align)
+    cells = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    return tabulate(cells, header, tablefmt="pipe", disable_numparse=True, colalign=align)
 
 
 def signed(value: float, decimals: int = 1) -> str:
@@ -48,30 +53,39 @@ def with_spread(value: float, spread: float | None, decimals: int = 1) -> str:
 
 def accuracy_cell(printed: str, metric: str, measured: Mapping[str, Any] | None) -> Cell:
     """A printed percentage beside the metrics of the run that fills its row (None: not run)."""
-    if measured is None or metric not in measured:
+    if measured is None:
         return Cell(printed, NOT_RUN)
-    ours = with_spread(measured[metric], measured.get("std", {}).get(metric))
-    return Cell(printed, ours, signed(measured[metric] - float(printed)) if number(printed) else "")
+    if metric not in measured:
+        return Cell(printed, NOBODY)
+    decimals = max(1, decimals_of(printed))
+    ours = with_spread(measured[metric], measured.get("std", {}).get(metric), decimals)
+    return Cell(printed, ours, signed(measured[metric] - float(printed), decimals) if number(printed) else "")
 
 
-def cost_cell(printed: str, metric: str, counted: Mapping[str, float] | None) -> Cell:
-    """A printed cost such as 26M or 0.95M beside the counts of its network (None: no network belongs to the row)."""
-    if counted is None:
+def cost_cell(printed: str, metric: str, counted: Sequence[Mapping[str, float]], truncated: bool = False) -> Cell:
+    """A printed cost such as 26M, 0.95M or 14 beside the sum over the row's networks; nothing where it has none."""
+    if not counted:
         return Cell(printed)
-    unit = {"params_m": "M", "gflops": "G"}[metric]
-    value = counted[metric]
+    unit = COSTS[metric][1]
+    value = sum(network[metric] for network in counted)
     ours = f"{value:.2f}{unit}"
-    if not number(printed.removesuffix(unit)):
-        return Cell(printed, ours)
     text = printed.removesuffix(unit)
-    decimals = len(text.partition(".")[2])
-    agrees = f"{value:.{decimals}f}" == text
+    if not number(text):
+        return Cell(printed, ours)
+    decimals = decimals_of(text)
+    shown = floor(value * 10**decimals) / 10**decimals if truncated else value
+    agrees = f"{shown:.{decimals}f}" == text
     return Cell(printed, ours, "=" if agrees else f"{signed(value - float(text), 2)}{unit}")
 
 
 def number(text: str) -> bool:
     """Whether a printed cell holds a number."""
     return text.replace(".", "", 1).isdigit()
+
+
+def decimals_of(text: str) -> int:
+    """How many decimals a printed cell shows."""
+    return len(text.partition(".")[2])
 
 
 def row_cells(table: Table, row: Row, metrics: Mapping[str, Any], costs: Mapping[str, Any]) -> list[Cell]:
@@ -85,7 +99,7 @@ def row_cells(table: Table, row: Row, metrics: Mapping[str, Any], costs: Mapping
         if name in table.accuracy:
             cells.append(accuracy_cell(text, name, metrics.get(row.run)))
         else:
-            cells.append(cost_cell(text, name, costs[row.network] if row.network else None))
+            cells.append(cost_cell(text, name, [costs[network] for network in row.networks], table.truncated))
     return cells
 
 
@@ -125,45 +139,82 @@ def lines(labels: Sequence[str], cells: Sequence[Cell], printed: bool, run: str 
 
 
 def run_names(
-    table: Table, specs: Mapping[str, Mapping[str, Any]], paper_size: Mapping[str, Mapping[str, Any]]
+    runs: Iterable[str],
+    specs: Mapping[str, Mapping[str, Any]],
+    full: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, str],
 ) -> dict[str, str]:
-    """Names of trained runs; in brackets the network where it is not the paper's, and the settings the table is about.
+    """Names of those runs that were trained; in brackets the network where it is not the paper's, and the settings.
 
-    specs: spec.json by run; paper_size: the model that each run has at the paper's scale.
+    specs: spec.json by trained run; full: the same at the paper's scale; settings: as in a Table.
     """
     names = {}
-    for run, spec in specs.items():
-        trained = network(spec["model"])
-        details = [] if trained == network(paper_size[run]) else [trained]
+    for run in runs:
+        if run not in specs:
+            continue
+        spec = specs[run]
+        details = [] if trained_network(spec) == trained_network(full[run]) else [trained_network(spec)]
         if spec["distillation"]:
-            details += [f"{name} {setting(spec, key)}" for name, key in table.settings.items()]
+            details += [f"{name} {setting(spec, key)}" for name, key in settings.items()]
         names[run] = f"`{run}` ({', '.join(details)})" if details else f"`{run}`"
     return names
 
 
 def network(model: Mapping[str, Any]) -> str:
-    """Stacks × channels of a model."""
-    return f"{model['stacks']} × {model['channels']}"
+    """Stacks × channels of a model, or encoder × channels of the decoder."""
+    return f"{model['stacks'] if 'stacks' in model else model['encoder']} × {model['channels']}"
+
+
+def trained_network(spec: Mapping[str, Any]) -> str:
+    """What a run trains: its network, and the branches around it where there are several."""
+    branches = (spec["distillation"] or {}).get("branches")
+    if not branches:
+        return network(spec["model"])
+    models = [spec["model"], *branches]
+    text = f"{network(spec['model'])}, {len(models)} branches"
+    if "stacks" not in spec["model"]:
+        return text
+    stacks = [str(model["stacks"]) for model in models]
+    shown = ", ".join(stacks if len(set(stacks)) > 1 else stacks[:1])
+    return f"{text} of {shown} {'stack' if shown == '1' else 'stacks'}, {spec['distillation']['shared']} shared"
 
 
 def bold(text: str) -> str:
     """Our numbers stand out; what is empty or not run does not."""
-    return f"**{text}**" if text and text != NOT_RUN else text
+    return f"**{text}**" if text not in ("", NOT_RUN, NOBODY) else text
 
 
-def speed_table(costs: Mapping[str, Mapping[str, float]], batch_sizes: Sequence[int], reference: str) -> str:
-    """Measured CPU latency and throughput of each network, and throughput relative to the reference network's."""
-    header = ["network", "# Param", "operations"]
+def speed_table(
+    costs: Mapping[str, Mapping[str, float]], metrics: Iterable[str], batch_sizes: Sequence[int], reference: str
+) -> str:
+    """Costs (metrics of COSTS), CPU latency and throughput of each network, the last also relative to a reference."""
+    counted = [(metric, *COSTS[metric]) for metric in metrics]
+    header = ["network", *(heading for _, heading, _ in counted)]
     for size in batch_sizes:
         header += [f"ms, batch {size}", f"images/s, batch {size}", f"× `{reference}`, batch {size}"]
     rows = []
     for name, cost in costs.items():
-        row = [f"`{name}`", f"{cost['params_m']:.2f}M", f"{cost['gflops']:.2f}G"]
+        row = [f"`{name}`", *(f"{cost[metric]:.2f}{unit}" for metric, _, unit in counted)]
         for size in batch_sizes:
             measured = (cost[f"latency_ms_b{size}"], cost[f"throughput_b{size}"], cost[f"speedup_b{size}"])
             row += [f"{measured[0]:.0f}", f"{measured[1]:.2f}", f"{measured[2]:.1f}"]
         rows.append(row)
     return markdown(header, rows)
+
+
+def benchmark_table(benchmark: Benchmark, metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """Runs on a benchmark that the paper has no table of, a line each: role, name and all metrics in percent.
+
+    names: what to call each run, in the order of the lines; one at least has metrics.
+    """
+    roles = {run: role for role, run in benchmark.roles.items()}
+    known = next(metrics[run] for run in names if run in metrics)
+    columns = [name for name in known if name not in ("std", "seeds", "persons")]
+    rows = [
+        [roles.get(run, ""), name, *(accuracy_cell("", column, metrics.get(run)).ours for column in columns)]
+        for run, name in names.items()
+    ]
+    return markdown(["", "run", *columns], rows, 2)
 
 
 def decision_table(paper: Paper, specs: Sequence[Mapping[str, Any]]) -> str:

@@ -47,7 +47,7 @@ class Task(nn.Module, ABC):
 def build_task(
     spec: TrainSpec, student: nn.Module, flip_pairs: Sequence[tuple[int, int]], teacher: nn.Module | None = None
 ) -> Task:
-    """Build the task of a training: its method around a student and, for an off-line distillation, a trained teacher."""
+    """Build the task of a training: its method around a student and, where one is fixed beforehand, a teacher."""
     from lib.models.multibranch import build_branches
     from lib.tasks.fpd import FastPoseDistillation
     from lib.tasks.okdhp import OnlineDistillation

@@ -29,8 +29,8 @@ class OnlineDistillation(Supervised):
     """alpha * L_mse + beta * L_kl on all branches at once (OKDHP Eq. 8); the student is the first branch.
 
     L_mse (Eq. 3): every heatmap, those of shared stacks once, against the labels; and the ensemble: the sums of Eqs. 3
-    and 7 start at t = 0 while branches start at 1, so the 0th is taken to be the target heatmaps themselves. That trains
-    the aggregation, the target being detached in L_kl. `loss` "mse" replaces the divergence by Eq. 3's distance
+    and 7 start at t = 0 while branches start at 1, so the 0th is taken to be the target heatmaps themselves. That
+    trains the aggregation, the target being detached in L_kl. `loss` "mse" replaces the divergence by Eq. 3's distance
     (Table 6).
     L_kl (Eq. 7): every heatmap of the stacks that a branch does not share (Fig. 2) against the ensemble of the last
     ones, over all joints, labelled or not. Eq. 3 prints a sum over pixels and Eq. 7 a mean: here both are sums, or

@@ -41,8 +41,8 @@ def main() -> None:
         if options.teacher:
             teacher = build_model({**model, "stacks": 2 * options.stacks, "channels": 2 * options.channels})
             teacher.to(process.device, memory_format=torch.channels_last)
-            distillation = {"alpha": 0.5, "loss": "mse", "variant": "paper"}
-            spec = toy.spec(input=(side, side), method="fpd", teacher="teacher", distillation=distillation)
+            distillation = {"method": "fpd", "alpha": 0.5, "loss": "mse", "variant": "paper"}
+            spec = toy.spec(input=(side, side), teacher="teacher", distillation=distillation)
         task = build_task(spec, student, toy.FLIP_PAIRS, teacher)
         if process.world > 1:
             synchronize(task)

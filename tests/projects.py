@@ -1,0 +1,120 @@
+"""A project after its trainings: what evaluation and report read, in a few kilobytes."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lib.params import load_params
+
+JOINTS = [
+    *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
+    *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head_top"),
+]
+MPII_JOINTS = [
+    *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax"),
+    *("upper_neck", "head_top", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow"),
+    "left_wrist",
+]
+COCO_JOINTS = [
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow"),
+    *("right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle"),
+    "right_ankle",
+]
+COST = {"params_m": 3.33, "gflops": 9.38, "gimacs": 14.3} | {
+    f"{name}_b{size}": 1.0 for name in ("latency_ms", "throughput", "speedup") for size in (1, 32)
+}
+
+
+def coco(persons: int, dataset: str = "lsp") -> dict:
+    """Persons 1, 2, ... whose joints lie on a line, torso (LSP's joints 2 and 9) exactly 100 px, head size 50 px."""
+    joints = {"lsp": JOINTS, "mpii": MPII_JOINTS, "coco": COCO_JOINTS}[dataset]
+    points = np.array([[10.0 + 2 * joint, 20 + 5 * joint] for joint in range(len(joints))])
+    if dataset == "lsp":
+        points[2], points[9] = [10, 10], [10, 110]
+    person = {"bbox": [10, 10, 40, 101], "keypoints": [round(x) for x, y in points for x in (x, y, 2)]}
+    person |= {"head_size": 50.0, "num_keypoints": len(joints), "area": 5000.0, "iscrowd": 0, "category_id": 1}
+    numbers = range(1, persons + 1)
+    images = [{"id": number, "file_name": f"{number}.png", "width": 120, "height": 150} for number in numbers]
+    category = {"id": 1, "keypoints": joints, "skeleton": [[1, 2], [2, 3], [13, 14]], "flip_pairs": [[0, 5]]}
+    return {
+        "info": {"dataset": dataset, "source": "synthetic" if dataset == "lsp" else "official", "note": "figures"},
+        "images": images,
+        "annotations": [deepcopy({"id": number, "image_id": number} | person) for number in numbers],
+        "categories": [category],
+    }
+
+
+def truth_of(annotations: dict) -> np.ndarray:
+    """True keypoints (N, K, 2)."""
+    labels = np.array([person["keypoints"] for person in annotations["annotations"]], np.float64)
+    return labels.reshape(len(labels), -1, 3)[..., :2]
+
+
+def write_run(folder: Path, spec: dict, annotations: dict, wrong: dict[int, int]) -> None:
+    """A trained run whose seeds miss the given numbers of persons by far and hit the others exactly."""
+    headline = "ap" if spec["dataset"] == "coco" else "mean"
+    for seed, missed in wrong.items():
+        write_predictions(folder / f"seed{seed}", annotations, missed)
+        (folder / f"seed{seed}" / "history.csv").write_text(f"epoch,loss,val_{headline}\n1,0.5,\n2,0.25,40.0\n")
+    (folder / "spec.json").write_text(json.dumps(spec))
+    environment = {"revision": "0123abc", "hardware": "a CPU", "torch": "2.0"}
+    environment["dataset_source"] = annotations["info"]["source"]
+    (folder / "environment.json").write_text(json.dumps(environment))
+
+
+def write_predictions(folder: Path, annotations: dict, missed: int) -> None:
+    """Predictions that miss the first persons by far; the ids of COCO are those of detections."""
+    found = truth_of(annotations)
+    found[:missed] += 1000
+    images = np.arange(1, len(found) + 1)
+    folder.mkdir(parents=True)
+    np.savez(
+        folder / "predictions.npz",
+        ids=images + 5000 * (annotations["info"]["dataset"] == "coco"),
+        **{"keypoints": found, "scores": np.ones(found.shape[:2]), "box_scores": np.ones(len(found))},
+        **{"areas": np.full(len(found), 8000.0), "image_ids": images, "images": images},
+    )
+
+
+def write_benchmark(annotations: dict, people: int) -> None:
+    """Annotations, pictures and training crops of a benchmark."""
+    name, joints = annotations["info"]["dataset"], annotations["categories"][0]["keypoints"]
+    folder, crops, images = (Path("data") / kind / name for kind in ("annotations", "crops", "raw"))
+    for path in (folder, crops / "train", images):
+        path.mkdir(parents=True)
+    for split in ("train", "val"):
+        (folder / f"{split}.json").write_text(json.dumps(annotations))
+    arrays = {
+        "images": np.zeros((people, 6, 6, 3), np.uint8),
+        "keypoints": np.zeros((people, len(joints), 2), np.float32),
+        "visible": np.ones((people, len(joints)), bool),
+        "to_image": np.zeros((people, 2, 3)),
+        "ids": np.arange(people),
+        "image_ids": np.arange(people),
+        "box_scores": np.ones(people, np.float32),
+    }
+    for array, values in arrays.items():
+        np.save(crops / "train" / f"{array}.npy", values)
+    meta = {"joints": joints, "flip_pairs": [[0, 5]], "upper_body": [8, 9], "input": [4, 4]}
+    (crops / "meta.json").write_text(json.dumps(meta))
+    for image in annotations["images"]:
+        Image.new("RGB", (120, 150), (90, 120, 90)).save(images / image["file_name"])
+
+
+def write_project(paper: str, runs: dict[str, dict[int, int]], people: dict[str, int]) -> None:
+    """Everything that a report reads, with these trained runs; people: training persons by benchmark."""
+    annotations = {dataset: coco(10, dataset) for dataset in people}
+    for dataset, count in people.items():
+        write_benchmark(annotations[dataset], count)
+    params = load_params()
+    for name, wrong in runs.items():
+        spec = params.train_spec(paper, name).model_dump(mode="json")
+        write_run(Path("models") / paper / name, spec, annotations[spec["dataset"]], wrong)
+    Path("reports/metrics").mkdir(parents=True)
+    networks = [*params.complexity.networks, *params.complexity.training]
+    Path("reports/metrics/complexity.json").write_text(json.dumps(dict.fromkeys(networks, COST)))
+    machine = {"hardware": "a CPU", "threads": 2, "torch": "2.0"}
+    Path("reports/metrics/complexity.environment.json").write_text(json.dumps(machine))
