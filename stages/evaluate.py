@@ -11,14 +11,13 @@ from lib.files import atomic, read_csv, write_csv
 from lib.metrics import HEADLINE, curve, evaluated, score
 from lib.metrics.mean_pose import mean_pose
 from lib.papers import load_paper
-from lib.params import load_params
 from lib.reporting import Result, Study, load_studies, seed_scores, summarise
 from stages import run
 
 
 def main(paper: str = "") -> None:
     """Write reports/metrics/<paper>.json and reports/plots/<paper>/{pck,history}/<run>.csv."""
-    studies = load_studies(load_paper(paper), load_params().runs(paper))
+    studies = load_studies(load_paper(paper))
     metrics = {}
     for study in studies:
         metrics |= {name: evaluate(study.annotations, result) for name, result in study.results.items()}

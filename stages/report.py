@@ -10,7 +10,7 @@ from lib.files import atomic
 from lib.papers import Paper, load_paper
 from lib.params import load_params
 from lib.params.sections import Complexity
-from lib.reporting import Study, exported, load_studies, provenance
+from lib.reporting import Study, exported, load_specs, load_studies, provenance
 from lib.reporting import tables as make
 from lib.reporting.effects import effects
 from lib.reporting.illustrations import illustrate
@@ -23,9 +23,9 @@ def main(key: str = "") -> None:
     """Read models, metrics, plots, annotations and crops of a paper; write its report and figures."""
     params, paper = load_params(), load_paper(key)
     full: dict[str, dict[str, Any]] = {}
-    for name in params.runs(key):
-        full |= exported(name, params.paper_spec(key, name).model_dump(mode="json"))
-    studies = load_studies(paper, params.runs(key))
+    for name, spec in load_specs(key).items():
+        full |= exported(name, spec)
+    studies = load_studies(paper)
     crops = {study.key: open_crops(Path("data/crops") / study.key, "train") for study in studies}
     here = {study.key: provenance.scale(study, len(crops[study.key].ids), full) for study in studies}
     text = [

@@ -18,10 +18,10 @@ REPORTS = Path("reports")
 
 def main() -> None:
     """A row per evaluated paper and benchmark from metrics and runs, then links to the published results."""
-    params = load_params()
+    profile = load_params().profile
     header = ["paper", "benchmark", "result, %", "profile", "data", "seeds", "revision", "hardware"]
     evaluated = [key for key in paper_keys() if (REPORTS / "metrics" / f"{key}.json").is_file()]
-    rows = [row for key in evaluated for row in paper_rows(key, params.runs(key), params.profile)]
+    rows = [row for key in evaluated for row in paper_rows(key, profile)]
     text = ["# Reports", markdown(header, rows, len(header))]
     published = published_links(REPORTS / "published")
     if published:
@@ -30,11 +30,11 @@ def main() -> None:
         part.write_text("\n\n".join(text) + "\n")
 
 
-def paper_rows(key: str, runs: tuple[str, ...], profile: str) -> list[list[str]]:
+def paper_rows(key: str, profile: str) -> list[list[str]]:
     """Per benchmark: the link to the report, the one number of each role, and what these come from."""
     paper = load_paper(key)
     metrics = json.loads((REPORTS / "metrics" / f"{key}.json").read_text())
-    trained = load_results(Path("models") / key, runs)
+    trained = load_results(Path("models") / key, metrics)
     rows = []
     for name, benchmark in paper.benchmarks.items():
         results = on_benchmark(trained, name)

@@ -14,7 +14,7 @@ from lib.errors import InputError
 from lib.files import atomic, remove, write_csv
 from lib.metrics import score
 from lib.models import build_model
-from lib.params import TrainSpec, load_params
+from lib.params import TrainSpec
 from lib.tasks import Task, build_task
 from lib.training.checkpoint import fingerprint, load_weights, save_weights
 from lib.training.distributed import Process, connect
@@ -24,18 +24,22 @@ from stages import run
 
 SCRATCH = Path(".cache/training")
 MODELS = Path("models")
+SPECS = Path("data/specs")
 VAL_BATCH = 32
 
 
 def main(argument: str = "") -> None:
-    """Train `<paper>.<run>` of params.yaml once per seed and write models/<paper>/<run>/."""
+    """Train what data/specs/<paper>/<run>.json says, once per seed, and write models/<paper>/<run>/."""
     paper, _, name = argument.partition(".")
     if not name:
         raise InputError(
             f"python -m stages.train {argument}: which run? expected <paper>.<run>, such as fpd.lsp_student"
         )
-    params = load_params()
-    train(params.train_spec(paper, name), params.seeds)
+    path = SPECS / paper / f"{name}.json"
+    if not path.is_file():
+        raise InputError(f"{path} not found: no such run in params.yaml, or python -m stages.specs has to run first")
+    content = json.loads(path.read_text())
+    train(TrainSpec.model_validate(content["spec"]), tuple(content["seeds"]))
 
 
 def train(spec: TrainSpec, seeds: tuple[int, ...]) -> None:

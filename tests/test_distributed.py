@@ -15,7 +15,10 @@ from torch import nn
 from lib.codecs.heatmap import HeatmapCodec
 from lib.data.batches import Batch
 from lib.models import build_model
+from lib.models.multibranch import build_branches
+from lib.tasks import Task
 from lib.tasks.fpd import FastPoseDistillation
+from lib.tasks.okdhp import OnlineDistillation
 from lib.training.distributed import Process, SynchronizedBatchNorm2d, connect, synchronize
 from stages import run
 from stages.train import train
@@ -26,23 +29,33 @@ SLOW = {
     "epochs": 3,
     "optimizer": {"name": "adam", "lr": 1e-6, "weight_decay": 0.0, "milestones": (), "gamma": 0.1},
 }
+METHODS = ("fpd", "okdhp_fau", "okdhp_gate")
+SIDE = 128  # px; at 64 the coarsest maps have one pixel, and normalising four of them magnifies rounding errors
 
 
-def steps(process: Process) -> dict[str, torch.Tensor]:
-    """Three steps of plain SGD in float64 on this process's share of a batch of four; the state and the losses."""
+def build(method: str) -> Task:
+    """The task of a method around two stacks, in float64."""
     torch.manual_seed(0)
     model = {"name": "hourglass", "joints": 14, "stacks": 2, "channels": 8, "stem": "pytorch-pose"}
-    student, teacher = build_model(model).double(), build_model({**model, "stacks": 1}).double()
-    task = FastPoseDistillation(student, HeatmapCodec((64, 64), sigma=1.0), toy.FLIP_PAIRS, teacher, 0.5)
-    model = task
+    codec, student = HeatmapCodec((SIDE, SIDE), sigma=1.0), build_model(model)
+    if method == "fpd":
+        teacher = build_model({**model, "stacks": 1}).double()
+        return FastPoseDistillation(student, codec, toy.FLIP_PAIRS, teacher, 0.5).double()
+    network = build_branches(student, [model], 1, method.removeprefix("okdhp_"))
+    return OnlineDistillation(network, codec, toy.FLIP_PAIRS, alpha=1.0, beta=2.0).double()
+
+
+def steps(process: Process, method: str) -> dict[str, torch.Tensor]:
+    """Three steps of plain SGD in float64 on this process's share of a batch of four; state and gradients."""
+    model = task = build(method)
     if process.world > 1:
         synchronize(task)
         model = nn.parallel.DistributedDataParallel(task)
-    optimizer = torch.optim.SGD(task.parameters(), lr=1e-5)
+    optimizer = torch.optim.SGD(task.parameters(), lr=1e-6)
     share = slice(4 // process.world * process.rank, 4 // process.world * (process.rank + 1))
     for _ in range(3):
-        images = torch.randn(4, 3, 64, 64, dtype=torch.float64)
-        keypoints, visible = 63 * torch.rand(4, 14, 2), torch.rand(4, 14) < 0.6
+        images = torch.randn(4, 3, SIDE, SIDE, dtype=torch.float64)
+        keypoints, visible = (SIDE - 1) * torch.rand(4, 14, 2), torch.rand(4, 14) < 0.6
         losses = model(Batch({"student": images[share]}, keypoints[share], visible[share], np.arange(4)[share]))
         optimizer.zero_grad()
         sum(losses.values()).backward()
@@ -67,10 +80,12 @@ def test_two_processes_give_the_weights_of_one(tmp_path, monkeypatch):
 
     # In float64 the two differ by rounding only: weights, running statistics and last gradients.
     two = torch.load(tmp_path / "two.pt")
-    for name, value in steps(Process()).items():
-        torch.testing.assert_close(
-            two[name], value, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
-        )
+    for method in METHODS:
+        for name, value in steps(Process(), method).items():
+            label = f"{method}, {name}"
+            torch.testing.assert_close(
+                two[method][name], value, rtol=1e-7, atol=1e-9, msg=lambda text, label=label: f"{label}: {text}"
+            )
 
     # The stage in float32. Adam's first steps have the size of the learning rate however small a gradient is, so that
     # rounding grows fast; with a tiny rate the losses, means over both processes, stay comparable.
@@ -132,9 +147,9 @@ def main(part: str, folder: Path) -> None:
     """What each process of `launch` does."""
     if part == "steps":
         with connect() as process:
-            state = steps(process)
+            states = {method: steps(process, method) for method in METHODS}
             if process.rank == 0:
-                torch.save(state, folder / "two.pt")
+                torch.save(states, folder / "two.pt")
     else:
         toy.train(folder, **(SLOW if part == "train" else {"batch_size": 3}))
 

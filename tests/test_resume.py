@@ -20,6 +20,8 @@ from tests import toy
 
 ROOT = Path(__file__).resolve().parents[1]
 CHANGES = {"epochs": 4, "batch_size": 2, "validations": 2}
+HOURGLASS = {"name": "hourglass", "stacks": 2, "channels": 8, "stem": "pytorch-pose"}
+ONLINE = {"method": "okdhp", "alpha": 1.0, "beta": 2.0, "temperature": 1.0, "loss": "kl", "shared": 1}
 WEIGHTS = Path("models/fpd/student/seed0/weights.safetensors")
 
 
@@ -128,12 +130,12 @@ def test_finished_seeds_wait_for_the_others(folder, monkeypatch):
     assert {path.name for path in Path("models/fpd/student").iterdir()} >= {"seed0", "seed1"}
 
 
-def interrupt(monkeypatch, spec) -> Path:
-    """Kill a training at its third save; return the state that it leaves."""
+def interrupt(monkeypatch, spec, save: int = 3) -> Path:
+    """Kill a training at its save of this number; return the state that it leaves."""
     write, saves = loop.save_state, iter(range(1, 100))
 
     def killed(path, state):
-        if next(saves) == 3:
+        if next(saves) == save:
             raise Killed
         write(path, state)
 
@@ -141,6 +143,27 @@ def interrupt(monkeypatch, spec) -> Path:
         patch.setattr(loop, "save_state", killed)
         train(spec, (0,))
     return states(Path.cwd())[0]
+
+
+@pytest.mark.parametrize("aggregation, variant", [("gate", "paper"), ("fau", "released")])
+def test_online_distillation_continues_with_all_its_branches(folder, monkeypatch, aggregation, variant):
+    distillation = {**ONLINE, "aggregation": aggregation, "variant": variant, "branches": (HOURGLASS,)}
+    exports = (HOURGLASS, HOURGLASS)
+    spec = toy.spec(batch_size=2, model=HOURGLASS, distillation=distillation, exports=exports)
+    train(spec, (0,))
+    expected = branches()
+    interrupt(monkeypatch, spec, save=6)  # in the second of two epochs: with "released" the losses weigh more there
+    steps = count_steps(monkeypatch)
+    train(spec, (0,))
+    assert branches() == expected
+    assert len(steps) == 8 - 5
+
+
+def branches() -> tuple[bytes, bytes, list]:
+    """Weights of both branches and the history of the training that has ended; its folder is removed."""
+    result = WEIGHTS.read_bytes(), (WEIGHTS.parent / "branch_2" / WEIGHTS.name).read_bytes(), history()
+    remove(WEIGHTS.parents[1])
+    return result
 
 
 @pytest.mark.parametrize("change", ["spec", "data", "code"])

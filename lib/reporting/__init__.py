@@ -38,12 +38,18 @@ class Study:
     results: dict[str, Result]
 
 
-def load_studies(paper: Paper, runs: Iterable[str]) -> list[Study]:
-    """The paper's benchmarks that a run was trained on, in the paper's order.
+def load_specs(paper: str) -> dict[str, dict[str, Any]]:
+    """What each run of a paper trains at the paper's own scale, in the order of params.yaml (data/specs/<paper>.json)."""
+    return json.loads((Path("data/specs") / f"{paper}.json").read_text())
 
-    Reads models/<paper> and data/annotations/<benchmark>/val.json. Raises InputError as `load_results`.
+
+def load_studies(paper: Paper) -> list[Study]:
+    """The paper's benchmarks that a run of params.yaml was trained on, in the paper's order.
+
+    Reads models/<paper>, data/specs/<paper>.json and data/annotations/<benchmark>/val.json. Raises InputError as
+    `load_results`.
     """
-    results = load_results(Path("models") / paper.key, runs)
+    results = load_results(Path("models") / paper.key, load_specs(paper.key))
     studies = []
     for key, benchmark in paper.benchmarks.items():
         trained = on_benchmark(results, key)
