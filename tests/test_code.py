@@ -34,7 +34,9 @@ def test_closure_follows_packages_circles_and_imports_inside_functions(tmp_path)
     )
 
 
-@pytest.mark.parametrize("stage", ["fetch", "convert", "pack", "train", "complexity", "evaluate", "report", "summary"])
+@pytest.mark.parametrize(
+    "stage", ["fetch", "convert", "pack", "specs", "train", "complexity", "evaluate", "report", "summary"]
+)
 def test_closure_covers_what_python_loads(stage):
     """All modules of the project that an import of a stage really loads are in its closure."""
     files = "{m.__file__ for n, m in sys.modules.items() if n.split('.')[0] in ('lib', 'stages')} - {None}"

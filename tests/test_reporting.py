@@ -10,7 +10,7 @@ from lib.errors import InputError
 from lib.files import read_csv
 from lib.reporting import load_results
 from lib.reporting.tables import NOT_RUN
-from stages import evaluate, report, summary
+from stages import evaluate, report, specs, summary
 from tests.markdown import cells, find, section
 from tests.projects import coco, write_predictions, write_project
 
@@ -38,6 +38,7 @@ def tree(tmp_path, monkeypatch):
     """A project with two seeds of some students on each benchmark, and no teacher."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
+    specs.main()
     write_project("fpd", RUNS, people={"lsp": 20, "mpii": 30})
     return tmp_path
 
@@ -48,6 +49,7 @@ def full_tree(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(settings.replace("profile: mini ", "profile: paper "))
+    specs.main()
     write_project("okdhp", OKDHP, people={"lsp": 20, "mpii": 30, "coco": 40})
     for number, missed in ((2, 3), (3, 4)):
         write_predictions(Path(f"models/okdhp/mpii_hg4_unbalanced/seed0/branch_{number}"), coco(10, "mpii"), missed)

@@ -30,7 +30,7 @@ class Mean(nn.Module):
         self.branches, self.joints = branches, joints
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.new_full((len(x), self.branches, self.joints), 1 / self.branches)
+        return torch.full((len(x), self.branches, self.joints), 1 / self.branches, device=x.device)
 
 
 class Gate(nn.Module):

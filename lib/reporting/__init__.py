@@ -39,7 +39,7 @@ class Study:
 
 
 def load_specs(paper: str) -> dict[str, dict[str, Any]]:
-    """What each run of a paper trains at the paper's own scale, in the order of params.yaml (data/specs/<paper>.json)."""
+    """What each run of a paper trains at the paper's own scale, by run: data/specs/<paper>.json."""
     return json.loads((Path("data/specs") / f"{paper}.json").read_text())
 
 

@@ -64,7 +64,7 @@ class OnlineDistillation(Supervised):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         labels = self.codec.encode(batch.keypoints)
         outputs = self.network(batch.images["student"])
-        ensemble = outputs.ensemble()
+        ensemble = outputs.ensemble().float()
         own = [maps for branch in outputs.branches for maps in branch]
         supervised = sum(self.error(maps, labels, batch.visible) for maps in (*outputs.shared, *own))
         losses = {

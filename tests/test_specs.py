@@ -1,0 +1,56 @@
+"""What each run trains, as the trainings read it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lib.errors import InputError
+from lib.params import TrainSpec, load_params
+from stages import specs, train
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    specs.main()
+    return tmp_path
+
+
+def test_specs_are_those_of_params(project):
+    params = load_params()
+    for paper in ("fpd", "okdhp"):
+        full = json.loads(Path(f"data/specs/{paper}.json").read_text())
+        assert tuple(full) == params.runs(paper)
+        for run in params.runs(paper):
+            content = json.loads(Path(f"data/specs/{paper}/{run}.json").read_text())
+            assert TrainSpec.model_validate(content["spec"]) == params.train_spec(paper, run)
+            assert content["seeds"] == list(params.seeds)
+            assert TrainSpec.model_validate(full[run]) == params.paper_spec(paper, run)
+
+
+def test_a_weight_changes_the_specs_of_the_runs_that_share_it(project):
+    def contents() -> dict[str, str]:
+        return {path.stem: path.read_text() for path in Path("data/specs/okdhp").glob("*.json")}
+
+    before = contents()
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("  beta: 2  ", "  beta: 3  "))
+    specs.main()
+    after = contents()
+    assert {run for run in before if before[run] != after[run]} == set(load_params().okdhp.runs)
+
+
+def test_a_run_that_is_gone_leaves_no_spec(project):
+    Path("data/specs/okdhp/mpii_hg16.json").write_text("{}")
+    specs.main()
+    assert not Path("data/specs/okdhp/mpii_hg16.json").exists()
+
+
+def test_a_training_without_a_spec_says_what_to_run(project):
+    with pytest.raises(InputError, match=r"data/specs/okdhp/mpii_hg16.json not found: .* python -m stages.specs"):
+        train.main("okdhp.mpii_hg16")
