@@ -179,10 +179,16 @@ def test_sizes_that_cannot_be_halved_are_refused(size):
     "joints, encoder, message",
     [
         (16, "resnet50", "encoder is 'resnet50', expected one of: resnet18, mobilenet_v2, shufflenet_v2"),
-        (0, "resnet18", "joints is 0, expected a positive integer"),
-        (2.5, "resnet18", "joints is 2.5, expected a positive integer"),
+        (0, "resnet18", "joints is 0, expected a positive multiple of 1"),
+        (2.5, "resnet18", "joints is 2.5, expected a positive multiple of 1"),
     ],
 )
 def test_impossible_settings_are_refused(joints, encoder, message):
     with pytest.raises(InputError, match=message):
         MobilePose(joints, encoder)
+
+
+def test_the_decoder_narrows_by_halves_so_channels_are_multiples_of_eight():
+    assert MobilePose(2, "shufflenet_v2", 16)(torch.zeros(1, 3, 64, 64))[0].shape == (1, 2, 16, 16)
+    with pytest.raises(InputError, match="channels is 12, expected a positive multiple of 8"):
+        MobilePose(2, "shufflenet_v2", 12)
