@@ -110,8 +110,8 @@ class Paper(Section):
         return next(group[name] for group in self.groups.values() if name in group)
 
     def distillation(self, run: Any, scale: PaperScale) -> Distillation | None:
-        """What a run learns from besides labels."""
-        raise NotImplementedError
+        """What a run learns from besides labels: nothing, unless its paper says so."""
+        return None
 
     def train_spec(self, paper: str, name: str, input_size: Size, scale: PaperScale, training: Training) -> TrainSpec:
         """What the run `name` trains at a profile's scale."""
