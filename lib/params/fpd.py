@@ -1,8 +1,6 @@
 """The section `fpd` of params.yaml: Fast Human Pose Estimation (Zhang, Zhu, Ye; CVPR 2019)."""
 
-from typing import Literal
-
-from lib.params.papers import FastDistillation, Paper, Supervised
+from lib.params.papers import FastDistillation, FastLoss, Paper, Supervised
 from lib.params.sections import Fraction, Name, PaperScale, Variant
 
 
@@ -28,7 +26,7 @@ class Ablation(Distilled):
     """Labels and a teacher, random weights, weighted and compared in a way of its own."""
 
     alpha: Fraction
-    loss: Literal["mse", "cross_entropy"]
+    loss: FastLoss
 
 
 Run = Supervised | Control | Distilled | Initialised | Ablation
@@ -38,7 +36,7 @@ class Fpd(Paper):
     """Settings that all runs share, and the runs in five groups by what they start from and learn from."""
 
     alpha: Fraction
-    loss: Literal["mse", "cross_entropy"]
+    loss: FastLoss
     variant: Variant
     control: dict[Name, Control]
     runs: dict[Name, Distilled]

@@ -1,11 +1,11 @@
 """The section `okdhp` of params.yaml: Online Knowledge Distillation for Efficient Pose Estimation (Li et al., 2021)."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from lib.params.fpd import Ablation as Competitor
-from lib.params.papers import FastDistillation, OnlineDistillation, Paper, Supervised, scaled_model
+from lib.params.papers import FastDistillation, OnlineDistillation, OnlineLoss, Paper, Supervised, scaled_model
 from lib.params.sections import (
     Aggregation,
     Count,
@@ -14,11 +14,10 @@ from lib.params.sections import (
     Name,
     PaperScale,
     Positive,
+    Shared,
     Variant,
+    Weight,
 )
-
-Weight = Annotated[float, Field(ge=0)]
-DistillationLoss = Literal["kl", "mse"]
 
 
 class Branched(Supervised):
@@ -29,7 +28,7 @@ class Branched(Supervised):
     these are kept, too.
     """
 
-    shared: Annotated[int, Field(ge=0)]
+    shared: Shared
     auxiliary: tuple[Count, ...] = Field(min_length=1)
     export: Literal["target", "all"] = "target"
 
@@ -38,7 +37,7 @@ class Ablation(Branched):
     """The same, weighted, compared and aggregated in a way of its own."""
 
     beta: Weight
-    loss: DistillationLoss
+    loss: OnlineLoss
     aggregation: Aggregation
 
 
@@ -51,7 +50,7 @@ class Okdhp(Paper):
     alpha: Weight
     beta: Weight
     temperature: Positive
-    loss: DistillationLoss
+    loss: OnlineLoss
     aggregation: Aggregation
     variant: Variant
     fpd: dict[Name, Competitor]

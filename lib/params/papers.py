@@ -18,10 +18,15 @@ from lib.params.sections import (
     PaperScale,
     Positive,
     Section,
+    Shared,
     Size,
     Training,
     Variant,
+    Weight,
 )
+
+FastLoss = Literal["mse", "cross_entropy"]
+OnlineLoss = Literal["kl", "mse"]
 
 
 class FastDistillation(Section):
@@ -29,7 +34,7 @@ class FastDistillation(Section):
 
     method: Literal["fpd"] = "fpd"
     alpha: Fraction
-    loss: Literal["mse", "cross_entropy"]
+    loss: FastLoss
     variant: Variant
 
 
@@ -40,13 +45,13 @@ class OnlineDistillation(Section):
     """
 
     method: Literal["okdhp"] = "okdhp"
-    alpha: Annotated[float, Field(ge=0)]
-    beta: Annotated[float, Field(ge=0)]
+    alpha: Weight
+    beta: Weight
     temperature: Positive
-    loss: Literal["kl", "mse"]
+    loss: OnlineLoss
     aggregation: Aggregation
     variant: Variant
-    shared: Annotated[int, Field(ge=0)]
+    shared: Shared
     branches: tuple[Model, ...]
 
 

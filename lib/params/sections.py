@@ -11,6 +11,8 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Size = tuple[Count, Count]
+Weight = Annotated[float, Field(ge=0)]
+Shared = Annotated[int, Field(ge=0)]
 Variant = Literal["paper", "released"]
 
 
@@ -143,7 +145,7 @@ class Network(Section):
 class TrainingNetwork(Network):
     """A network with further branches: so many stacks each, the shared ones included."""
 
-    shared: Annotated[int, Field(ge=0)]
+    shared: Shared
     auxiliary: tuple[Count, ...] = Field(min_length=1)
     aggregation: Aggregation
 
@@ -180,7 +182,7 @@ class Optimizer(Section):
 
     name: Literal["rmsprop", "adam"]
     lr: Positive
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Weight
     milestones: tuple[Count, ...]
     gamma: Positive
 
