@@ -5,13 +5,14 @@ from pathlib import Path
 
 from lib.data.fetch import LAYOUTS, from_local, from_official
 from lib.files import atomic
-from lib.params import load_params
-from stages import run
+from lib.params.sections import Data
+from stages import load_spec, run
 
 
 def main(dataset: str) -> None:
     """Write data/raw/<dataset> and, within it, SOURCE.json, which says where the data come from."""
-    settings = load_params().dataset(dataset)
+    spec = load_spec(f"data/{dataset}")
+    settings = Data.model_fields[dataset].annotation.model_validate(spec)
     origin = settings.source if settings.source in ("official", "synthetic") else "local"
     with atomic(Path("data/raw") / dataset) as raw:
         if origin == "official":

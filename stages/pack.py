@@ -3,21 +3,18 @@
 from pathlib import Path
 
 from lib.data.crops import pack
-from lib.params import load_params
-from stages import run
+from lib.params import PackSpec
+from stages import load_spec, run
 
 
 def main(name: str) -> None:
     """Write data/crops/<name> from the annotations and images of its dataset."""
-    spec = load_params().pack_spec(name)
+    spec = PackSpec.model_validate(load_spec(f"packs/{name}"))
     pack(
         Path("data/annotations") / spec.dataset,
         Path("data/raw") / spec.dataset,
         Path("data/crops") / name,
-        input=spec.input,
-        padding=spec.padding,
-        margin=spec.margin,
-        boxes=spec.boxes,
+        **spec.model_dump(exclude={"dataset"}),
     )
 
 

@@ -8,35 +8,34 @@ from typing import Any
 from lib.data.crops import open_crops
 from lib.files import atomic
 from lib.papers import Paper, load_paper
-from lib.params import load_params
 from lib.params.sections import Complexity
 from lib.reporting import Study, exported, load_specs, load_studies, provenance
 from lib.reporting import tables as make
 from lib.reporting.effects import effects
 from lib.reporting.illustrations import illustrate
-from stages import run
+from stages import load_spec, run
 
 METRICS = Path("reports/metrics")
 
 
 def main(key: str = "") -> None:
     """Read models, metrics, plots, annotations and crops of a paper; write its report and figures."""
-    params, paper = load_params(), load_paper(key)
+    paper = load_paper(key)
     full: dict[str, dict[str, Any]] = {}
     for name, spec in load_specs(key).items():
         full |= exported(name, spec)
     studies = load_studies(paper)
-    crops = {study.key: open_crops(Path("data/crops") / study.key, "train") for study in studies}
+    crops = {study.key: open_crops(study.crops, "train") for study in studies}
     here = {study.key: provenance.scale(study, len(crops[study.key].ids), full) for study in studies}
     text = [
         f"# {paper.title} ({paper.venue})",
         provenance.warning(studies, full),
-        provenance.scale_table(studies, here, params.profile),
+        provenance.scale_table(studies, here, load_spec(key)["profile"]),
         provenance.notes(studies),
         make.LEGEND,
         paper.counting,
         *tables(paper, studies, full),
-        *speed(paper, params.complexity),
+        *speed(paper, Complexity.model_validate(load_spec("complexity"))),
         "## Effects",
         *effects(paper, studies),
         "## Figures",
@@ -82,12 +81,18 @@ def speed(paper: Paper, complexity: Complexity) -> list[str]:
     costs, machine = load("complexity"), load("complexity.environment")
     named = {network for table in paper.tables for row in table.rows for network in row.networks}
     timed = {name: costs[name] for name in complexity.networks if name in named or name == complexity.reference}
+    inputs = {name: complexity.networks[name].input or complexity.input for name in timed}
     columns = [name for name in make.COSTS if any(name in table.cost for table in paper.tables)]
+    text = (
+        f"Full-size networks, {machine['hardware']}, threads: {machine['threads']}, PyTorch {machine['torch']}. "
+        f"× `{complexity.reference}`: images/s relative to that network"
+    )
+    if len(set(inputs.values())) > 1:
+        text += " at its own input, so that a smaller image is a part of the factor"
     return [
         "## Measured speed",
-        f"Full-size networks, {' × '.join(map(str, complexity.input))} px, {machine['hardware']}, "
-        f"threads: {machine['threads']}, PyTorch {machine['torch']}.",
-        make.speed_table(timed, columns, complexity.batch_sizes, complexity.reference),
+        f"{text}.",
+        make.speed_table(timed, inputs, columns, complexity.batch_sizes, complexity.reference),
     ]
 
 

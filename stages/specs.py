@@ -1,35 +1,48 @@
-"""Resolve params.yaml into what each run trains, so that a change re-runs the trainings that it changes and no other.
+"""Resolve params.yaml into what each stage reads, so that a change re-runs the stages that it changes and no other.
 
-A training depends on the file of its run in data/specs in place of the many keys that it comes from.
+No other stage reads params.yaml: each depends on its own files in data/specs in place of the many keys that they come
+from.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from lib.files import atomic
 from lib.params import PAPERS, load_params
-from stages import run
+from lib.params.sections import Data
+from stages import SPECS, run
 
-OUT = Path("data/specs")
+CODE = Path("data/code/train.json")
 
 
 def main() -> None:
-    """Write data/specs/<paper>/<run>.json and, with all runs of a paper at its own scale, data/specs/<paper>.json."""
+    """Write data/specs: data/<dataset>, packs/<crops>, <paper>/<run>, <paper> and complexity, all .json.
+
+    A run's file holds all that its training depends on besides crops and weights, the digest of its code included.
+    <paper>.json holds all runs at the paper's own scale.
+    """
     params = load_params()
-    with atomic(OUT) as part:
-        for paper in PAPERS:
-            (part / paper).mkdir(parents=True)
-            full = {}
-            for name in params.runs(paper):
-                spec = params.train_spec(paper, name).model_dump(mode="json")
-                write(part / paper / f"{name}.json", {"seeds": params.seeds, "spec": spec})
-                full[name] = params.paper_spec(paper, name).model_dump(mode="json")
-            write(part / f"{paper}.json", full)
+    code = hashlib.sha256(CODE.read_bytes()).hexdigest()
+    contents = {f"data/{name}": params.dataset(name).model_dump(mode="json") for name in Data.model_fields}
+    contents |= {f"packs/{name}": params.pack_spec(name).model_dump(mode="json") for name in params.packs}
+    contents["complexity"] = params.complexity.model_dump(mode="json")
+    for paper in PAPERS:
+        runs = {}
+        for name in params.runs(paper):
+            spec = params.train_spec(paper, name).model_dump(mode="json")
+            contents[f"{paper}/{name}"] = {"seeds": params.seeds, "code": code, "spec": spec}
+            runs[name] = params.paper_spec(paper, name).model_dump(mode="json")
+        contents[paper] = {"profile": params.profile, "runs": runs}
+    with atomic(SPECS) as part:
+        for name, content in contents.items():
+            write(part / f"{name}.json", content)
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 

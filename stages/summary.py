@@ -7,21 +7,19 @@ from typing import Any
 from lib.files import atomic
 from lib.metrics import HEADLINE
 from lib.papers import load_paper, paper_keys
-from lib.params import load_params
 from lib.reporting import load_results, on_benchmark
 from lib.reporting.provenance import environments, seeds_of
 from lib.reporting.tables import NOT_RUN, markdown, with_spread
-from stages import run
+from stages import load_spec, run
 
 REPORTS = Path("reports")
 
 
 def main() -> None:
     """A row per evaluated paper and benchmark from metrics and runs, then links to the published results."""
-    profile = load_params().profile
     header = ["paper", "benchmark", "result, %", "profile", "data", "seeds", "revision", "hardware"]
     evaluated = [key for key in paper_keys() if (REPORTS / "metrics" / f"{key}.json").is_file()]
-    rows = [row for key in evaluated for row in paper_rows(key, profile)]
+    rows = [row for key in evaluated for row in paper_rows(key)]
     text = ["# Reports", markdown(header, rows, len(header))]
     published = published_links(REPORTS / "published")
     if published:
@@ -30,7 +28,7 @@ def main() -> None:
         part.write_text("\n\n".join(text) + "\n")
 
 
-def paper_rows(key: str, profile: str) -> list[list[str]]:
+def paper_rows(key: str) -> list[list[str]]:
     """Per benchmark: the link to the report, the one number of each role, and what these come from."""
     paper = load_paper(key)
     metrics = json.loads((REPORTS / "metrics" / f"{key}.json").read_text())
@@ -44,7 +42,7 @@ def paper_rows(key: str, profile: str) -> list[list[str]]:
                 f"[{paper.title}]({key}.md)",
                 benchmark.name,
                 "<br>".join([f"{benchmark.metric}:", *numbers]),
-                f"`{profile}`",
+                f"`{load_spec(key)['profile']}`",
                 environments(results, "dataset_source"),
                 ", ".join(map(str, seeds_of(results))),
                 environments(results, "revision"),

@@ -14,17 +14,18 @@ from lib.errors import InputError
 from lib.files import atomic, remove, write_csv
 from lib.metrics import score
 from lib.models import build_model
+from lib.models.pretrained import load_imagenet
 from lib.params import TrainSpec
 from lib.tasks import Task, build_task
 from lib.training.checkpoint import fingerprint, load_weights, save_weights
 from lib.training.distributed import Process, connect
 from lib.training.loop import fit, make_deterministic
 from lib.training.predict import predict
-from stages import run
+from stages import load_spec, run
 
 SCRATCH = Path(".cache/training")
 MODELS = Path("models")
-SPECS = Path("data/specs")
+CROPS = Path("data/crops")
 VAL_BATCH = 32
 
 
@@ -35,16 +36,13 @@ def main(argument: str = "") -> None:
         raise InputError(
             f"python -m stages.train {argument}: which run? expected <paper>.<run>, such as fpd.lsp_student"
         )
-    path = SPECS / paper / f"{name}.json"
-    if not path.is_file():
-        raise InputError(f"{path} not found: no such run in params.yaml, or python -m stages.specs has to run first")
-    content = json.loads(path.read_text())
+    content = load_spec(f"{paper}/{name}")
     train(TrainSpec.model_validate(content["spec"]), tuple(content["seeds"]))
 
 
 def train(spec: TrainSpec, seeds: tuple[int, ...]) -> None:
     """Train `spec` once per seed; finished seeds wait in the scratch folder until all are."""
-    annotations = json.loads((Path("data/annotations") / spec.dataset / "val.json").read_text())
+    annotations = json.loads((CROPS / spec.crops / "val.json").read_text())
     scratch = SCRATCH / f"{spec.paper}.{spec.run}"
     if spec.threads:
         torch.set_num_threads(spec.threads)
@@ -65,16 +63,18 @@ def train(spec: TrainSpec, seeds: tuple[int, ...]) -> None:
 def train_seed(spec: TrainSpec, seed: int, scratch: Path, process: Process, annotations: dict) -> Path:
     """Train one seed or continue where it was interrupted; return the folder of the finished one."""
     make_deterministic(seed, process.device)
-    crops = {split: open_crops(Path("data/crops") / spec.dataset, split) for split in ("train", "val")}
-    model = {**spec.model.model_dump(), "joints": len(crops["train"].joints)}
+    crops = {split: open_crops(CROPS / spec.crops, split) for split in ("train", "val")}
+    model = spec.network(spec.model, len(crops["train"].joints))
     weights = {role: weights_path(spec, role, seed) for role in ("init", "teacher") if getattr(spec, role)}
     student = load_weights(weights["init"], model) if spec.init else build_model(model)
+    if spec.pretrained:
+        load_imagenet(student)
     teacher = load_weights(weights["teacher"]).to(process.device) if spec.teacher else None
     task = build_task(spec, student, crops["train"].flip_pairs, teacher)
 
     settings = {"spec": spec.model_dump(mode="json"), "seed": seed, "processes": process.world}
     settings |= {"threads": torch.get_num_threads(), "device": process.device.type, "torch": torch.__version__}
-    packed = sorted(path for path in (Path("data/crops") / spec.dataset).rglob("*") if path.is_file())
+    packed = sorted(path for path in (CROPS / spec.crops).rglob("*") if path.is_file())
     folder = scratch / fingerprint(settings, [*packed, *weights.values()])
     finished = folder / "finished"
     if finished.exists():
@@ -97,7 +97,7 @@ def train_seed(spec: TrainSpec, seed: int, scratch: Path, process: Process, anno
             for number, (network, branch) in enumerate(zip(task.networks, spec.exports, strict=False), start=1):
                 place = part / f"branch_{number}" if number > 1 else part
                 place.mkdir(exist_ok=True)
-                save_weights(place / "weights.safetensors", network, {**branch.model_dump(), "joints": network.joints})
+                save_weights(place / "weights.safetensors", network, spec.network(branch, network.joints))
                 alone = build_task(spec.model_copy(update={"distillation": None}), network, crops["val"].flip_pairs)
                 np.savez(place / "predictions.npz", **predictions(alone, spec.decoding.flip_test))
             rows = [{name: f"{value:.6g}" for name, value in row.items()} for row in history]
@@ -115,9 +115,10 @@ def batches(
     spec: TrainSpec, crops: dict[str, Crops], evaluated: np.ndarray, seed: int, process: Process
 ) -> tuple[Batches, Batches]:
     """Batches for training, this process's share, and for validation: everybody in the `evaluated` images."""
-    sizes, common = {"student": spec.input}, {"seed": seed, "device": process.device}
+    sizes, common = {"student": spec.input}, {"seed": seed, "device": process.device, "antialias": spec.antialias}
+    differs = spec.teacher and spec.teacher_input != spec.input
     training = Batches(
-        *(crops["train"], sizes, spec.batch_size),
+        *(crops["train"], sizes | ({"teacher": spec.teacher_input} if differs else {}), spec.batch_size),
         augmentation=Augmentation(**spec.augmentation.model_dump()),
         rows=evenly_spaced(spec.train_samples, len(crops["train"].ids)),
         rank=process.rank,

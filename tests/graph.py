@@ -1,4 +1,4 @@
-"""The DVC graph as the tests see it: stages with their code, data, parameters and outputs."""
+"""The DVC graph as the tests see it: stages with their code, data and outputs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ class Stage:
     name: str
     command: str
     deps: frozenset[str]
-    params: frozenset[str]
     outs: frozenset[str]
 
     @property
@@ -33,8 +32,7 @@ def load_stages() -> list[Stage]:
 
         order = networkx.dfs_postorder_nodes(repo.index.graph)
         for stage in order:
-            params = [key for dep in stage.deps if getattr(dep, "params", None) for key in dep.params]
-            deps = [dep.def_path for dep in stage.deps if not getattr(dep, "params", None)]
+            deps = [dep.def_path for dep in stage.deps]
             outs = [out.def_path for out in stage.outs]
-            stages.append(Stage(stage.addressing, stage.cmd, frozenset(deps), frozenset(params), frozenset(outs)))
+            stages.append(Stage(stage.addressing, stage.cmd, frozenset(deps), frozenset(outs)))
     return stages

@@ -1,13 +1,15 @@
 """A project after its trainings: what evaluation and report read, in a few kilobytes."""
 
 import json
+from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from lib.params import load_params
+from lib.params import TrainSpec, load_params
+from stages import specs
 
 JOINTS = [
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
@@ -23,7 +25,7 @@ COCO_JOINTS = [
     *("right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle"),
     "right_ankle",
 ]
-COST = {"params_m": 3.33, "gflops": 9.38, "gimacs": 14.3} | {
+COST = {"params_m": 3.33, "gflops": 9.38, "gsummary": 0.593, "gimacs": 14.3} | {
     f"{name}_b{size}": 1.0 for name in ("latency_ms", "throughput", "speedup") for size in (1, 32)
 }
 
@@ -79,42 +81,74 @@ def write_predictions(folder: Path, annotations: dict, missed: int) -> None:
     )
 
 
-def write_benchmark(annotations: dict, people: int) -> None:
-    """Annotations, pictures and training crops of a benchmark."""
-    name, joints = annotations["info"]["dataset"], annotations["categories"][0]["keypoints"]
-    folder, crops, images = (Path("data") / kind / name for kind in ("annotations", "crops", "raw"))
-    for path in (folder, crops / "train", images):
+def write_benchmark(annotations: dict, crops: str, people: int) -> None:
+    """Annotations and pictures of a benchmark, and the crops of a name."""
+    name = annotations["info"]["dataset"]
+    folder, images = (Path("data") / kind / name for kind in ("annotations", "raw"))
+    for path in (folder, images):
         path.mkdir(parents=True)
     for split in ("train", "val"):
         (folder / f"{split}.json").write_text(json.dumps(annotations))
-    arrays = {
+    write_crops(Path("data/crops") / crops, annotations["categories"][0]["keypoints"], train=people, val=10)
+    for image in annotations["images"]:
+        Image.new("RGB", (120, 150), (90, 120, 90)).save(images / image["file_name"])
+
+
+def write_crops(folder: Path, joints: list[str], **people: int) -> None:
+    """Crops of so many people in each split, all black, their joints in a corner."""
+    for split, count in people.items():
+        (folder / split).mkdir(parents=True)
+        for array, values in crop_arrays(count, len(joints)).items():
+            np.save(folder / split / f"{array}.npy", values)
+    meta = {"joints": joints, "flip_pairs": [[0, 5]], "upper_body": [8, 9], "input": [4, 4]}
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def crop_arrays(people: int, joints: int) -> dict[str, np.ndarray]:
+    """The arrays of `Crops`."""
+    return {
         "images": np.zeros((people, 6, 6, 3), np.uint8),
-        "keypoints": np.zeros((people, len(joints), 2), np.float32),
-        "visible": np.ones((people, len(joints)), bool),
+        "keypoints": np.zeros((people, joints, 2), np.float32),
+        "visible": np.ones((people, joints), bool),
         "to_image": np.zeros((people, 2, 3)),
         "ids": np.arange(people),
         "image_ids": np.arange(people),
         "box_scores": np.ones(people, np.float32),
     }
-    for array, values in arrays.items():
-        np.save(crops / "train" / f"{array}.npy", values)
-    meta = {"joints": joints, "flip_pairs": [[0, 5]], "upper_body": [8, 9], "input": [4, 4]}
-    (crops / "meta.json").write_text(json.dumps(meta))
-    for image in annotations["images"]:
-        Image.new("RGB", (120, 150), (90, 120, 90)).save(images / image["file_name"])
 
 
-def write_project(paper: str, runs: dict[str, dict[int, int]], people: dict[str, int]) -> None:
-    """Everything that a report reads, with these trained runs; people: training persons by benchmark."""
+def write_specs() -> None:
+    """What each run of params.yaml trains."""
+    specs.CODE.parent.mkdir(parents=True)
+    specs.CODE.write_text("{}")
+    specs.main()
+
+
+def write_project(
+    paper: str, runs: dict[str, dict[int, int]], people: dict[str, int], weights: Iterable[str] = ()
+) -> None:
+    """Everything that a report reads, with these trained runs, some with weights; people: to train on, by benchmark."""
     annotations = {dataset: coco(10, dataset) for dataset in people}
-    for dataset, count in people.items():
-        write_benchmark(annotations[dataset], count)
     params = load_params()
-    for name, wrong in runs.items():
-        spec = params.train_spec(paper, name).model_dump(mode="json")
-        write_run(Path("models") / paper / name, spec, annotations[spec["dataset"]], wrong)
+    trained = {name: params.train_spec(paper, name) for name in runs}
+    crops = {spec.dataset: spec.crops for spec in trained.values()}
+    for dataset, count in people.items():
+        write_benchmark(annotations[dataset], crops[dataset], count)
+    for name, spec in trained.items():
+        write_run(Path("models") / paper / name, spec.model_dump(mode="json"), annotations[spec.dataset], runs[name])
+    for name in weights:
+        write_weights(Path("models") / paper / name, trained[name])
     Path("reports/metrics").mkdir(parents=True)
     networks = [*params.complexity.networks, *params.complexity.training]
     Path("reports/metrics/complexity.json").write_text(json.dumps(dict.fromkeys(networks, COST)))
     machine = {"hardware": "a CPU", "threads": 2, "torch": "2.0"}
     Path("reports/metrics/complexity.environment.json").write_text(json.dumps(machine))
+
+
+def write_weights(folder: Path, spec: TrainSpec) -> None:
+    """Untrained weights of a run's first seed."""
+    from lib.models import build_model
+    from lib.training.checkpoint import save_weights
+
+    network = spec.network(spec.model, len(JOINTS))
+    save_weights(folder / "seed0/weights.safetensors", build_model(network), network)

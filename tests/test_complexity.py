@@ -14,7 +14,7 @@ from lib.metrics.complexity import cost, count, fpd_gflops
 from lib.models import build_model
 from lib.models.multibranch import build_branches
 from lib.params import load_params
-from lib.params.sections import Complexity, Network, StackedModel, TrainingNetwork
+from lib.params.sections import Complexity, HrnetModel, Network, StackedModel, TrainingNetwork
 from stages import complexity
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +57,11 @@ def test_okdhp_plain_hourglasses(stacks, params_m, gi_macs):
     assert round(counts["macs"] / 2**30, 3) == gi_macs
 
 
+@pytest.fixture(scope="module")
+def settings() -> Complexity:
+    return load_params(ROOT / "params.yaml").complexity
+
+
 # params_m and gimacs of the networks of training that OKDHP's Tables 3, 7 and 8 name, and what is printed.
 OKDHP = {
     "okdhp_s2_b2": (15.513, 32.572),  # Table 7: 15.5M
@@ -72,17 +77,44 @@ OKDHP = {
 
 
 @pytest.mark.parametrize("name", OKDHP)
-def test_okdhp_columns(name):
-    settings = load_params(ROOT / "params.yaml").complexity
+def test_okdhp_columns(settings, name):
     with torch.device("meta"):
-        model = complexity.training_network(settings.training[name])
+        model = complexity.training_network(settings.training[name], settings.input)
     counted = cost(count(model, settings.input))
     assert (round(counted["params_m"], 3), round(counted["gimacs"], 3)) == OKDHP[name]
 
 
+# params_m, gsummary and gimacs of the networks of CDKD's Tables I and II, and what is printed of the first two.
+CDKD = {
+    "simbase_r152_32": (68.635, 0.3284, 0.2464, (68.6, 0.328)),
+    "simbase_r50_32": (33.999, 0.1873, 0.1053, (34.0, 0.187)),
+    "simbase_r152_64": (68.635, 1.3137, 0.9855, (68.6, 1.314)),
+    "hrnet_w32_32": (28.536, 0.1483, 0.1483, (28.5, 0.148)),
+    "hrnet_w32_64": (28.536, 0.5933, 0.5933, (28.5, 0.593)),
+    "hrnet_w48_64": (63.596, 1.2178, 1.2178, (63.6, 1.218)),
+    "simcc_w32_32": (28.544, 0.1484, 0.1485, (28.5, 0.148)),
+    "simcc_w32_64": (28.602, 0.5934, 0.5943, (28.6, 0.593)),
+    "simcc_w48_64": (63.661, 1.2179, 1.2188, (63.7, 1.218)),
+    "simcc_w48_64_k3": (63.694, 1.2179, 1.2193, (63.7, 1.218)),
+    "okdhp_s4_released_64": (30.916, 2.8990, 2.8990, (30.9, 2.899)),  # the whole network of training
+}
+
+
+@pytest.mark.parametrize("name", CDKD)
+def test_cdkd_columns(settings, name):
+    spec = {**settings.networks, **settings.training}[name]
+    build = complexity.training_network if name in settings.training else complexity.network
+    with torch.device("meta"):
+        model = build(spec, spec.input)
+    counted = cost(count(model, spec.input))
+    *exact, printed = CDKD[name]
+    assert [round(counted["params_m"], 3), counted["gsummary"], counted["gimacs"]] == exact
+    assert (round(counted["params_m"], 1), round(counted["gsummary"], 3)) == printed
+
+
 def test_costs_in_the_units_of_the_papers():
-    counts = {"params": 2_500_000, "macs": 3 * 2**30, "bias_adds": 10**9}
-    assert cost(counts) == {"params_m": 2.5, "gflops": 8.4425, "gmacs": 3.2212, "gimacs": 3.0}
+    counts = {"params": 2_500_000, "macs": 3 * 2**30, "bias_adds": 10**9, "summary_macs": 5 * 2**28}
+    assert cost(counts) == {"params_m": 2.5, "gflops": 8.4425, "gmacs": 3.2212, "gimacs": 3.0, "gsummary": 1.25}
 
 
 def test_shared_stacks_count_once():
@@ -111,6 +143,13 @@ def test_hand_count():
     assert counts["params"] == (6 * 1 * 9 + 6) + (6 + 6) + 6 * 2 * 16 + (96 * 5 + 5)
     assert counts["macs"] == 4 * 6 * 6 * 9 + 4 * 6 * 6 * 2 * 16 + 4 * 96 * 5
     assert counts["bias_adds"] == 4 * 6 * 6 + 4 * 5
+    # The summary counts the deconvolution's weights at 8 x 12 outputs, and a linear layer's outputs with 4 channels.
+    assert counts["summary_macs"] == 4 * 6 * 6 * 9 + 8 * 12 * 6 * 2 * 16 + 4 * 5 * 4
+
+
+def test_the_summary_is_right_where_linear_layers_see_features_only():
+    counts = count(nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 7)), (8, 8))
+    assert counts["macs"] == counts["summary_macs"] == 36 * 4 * 27 + 4 * 7
 
 
 def test_agrees_with_the_operator_level_counter():
@@ -123,12 +162,12 @@ def test_agrees_with_the_operator_level_counter():
 def test_layer_used_twice_counts_twice_and_is_stored_once():
     layer = nn.Conv2d(3, 3, 1, bias=False)
     once, twice = count(nn.Sequential(layer), (4, 4)), count(nn.Sequential(layer, layer), (4, 4))
-    assert twice == {"params": once["params"], "macs": 2 * once["macs"], "bias_adds": 0}
+    assert twice == {"params": once["params"], "macs": 2 * 144, "bias_adds": 0, "summary_macs": 2 * 144}
 
 
 def test_cost_grows_with_the_area_and_parameters_do_not():
     small, large = (count(hourglass(1, 8), size) for size in ((64, 64), (128, 192)))
-    assert large == {"params": small["params"], "macs": 6 * small["macs"], "bias_adds": 6 * small["bias_adds"]}
+    assert large == {name: small[name] * (1 if name == "params" else 6) for name in small}
 
 
 def test_model_is_left_as_it_is():
@@ -141,15 +180,21 @@ def test_model_is_left_as_it_is():
 
 def test_stage_writes_numbers_for_every_network(tmp_path, monkeypatch):
     small, large = (StackedModel(name="hourglass", stacks=stacks, channels=8, stem="pytorch-pose") for stacks in (1, 3))
-    networks = {name: Network(model=model, joints=3) for name, model in (("small", small), ("large", large))}
+    simcc = HrnetModel(name="hrnet", width=4, blocks=1, modules=(1, 1, 1), stem=8, head="simcc")
+    networks = {
+        "small": Network(model=small, joints=3),
+        "large": Network(model=large, joints=3),
+        "low": Network(model=simcc, joints=3, input=(32, 64)),
+    }
     branched = TrainingNetwork(model=large, joints=3, shared=2, auxiliary=(4,), aggregation="fau")
+    released = branched.model_copy(update={"input": (128, 64), "variant": "released"})
     settings = Complexity(
         input=(64, 64),
         batch_sizes=(1, 2),
         repeats=2,
         reference="large",
         networks=networks,
-        training={"branched": branched},
+        training={"branched": branched, "released": released},
     )
     monkeypatch.setattr(complexity, "load_params", lambda: SimpleNamespace(complexity=settings))
     monkeypatch.setattr(complexity, "PERIOD", 0.02)
@@ -157,10 +202,15 @@ def test_stage_writes_numbers_for_every_network(tmp_path, monkeypatch):
     complexity.main()
 
     metrics = json.loads((tmp_path / complexity.METRICS).read_text())
-    assert list(metrics) == ["small", "large", "branched"]
-    assert metrics["branched"].keys() == {"params_m", "gflops", "gmacs", "gimacs"}  # counted, not timed
-    assert metrics["branched"].pop("params_m") > metrics["large"]["params_m"]
-    del metrics["branched"]
+    assert list(metrics) == ["small", "large", "low", "branched", "released"]
+    rows = {name: metrics.pop(name) for name in ("branched", "released")}
+    assert rows["branched"].keys() == {"params_m", "gflops", "gmacs", "gimacs", "gsummary"}  # counted, not timed
+    assert rows["branched"]["params_m"] > rows["released"]["params_m"] > metrics["large"]["params_m"]
+    assert rows["released"]["gmacs"] > 1.7 * rows["branched"]["gmacs"]  # twice the image, but a smaller aggregation
+    with torch.device("meta"):
+        low = count(complexity.network(networks["low"], (32, 64)), (32, 64))
+    assert metrics["low"]["params_m"] == low["params"] / 1e6
+    assert metrics["low"]["gmacs"] == round(low["macs"] / 1e9, 4)
     for row in metrics.values():
         assert all(isinstance(value, float) and math.isfinite(value) and value > 0 for value in row.values())
         for size in (1, 2):

@@ -155,22 +155,22 @@ def written(folder: Path, files: dict[str, bytes]) -> Path:
 
 @pytest.fixture
 def stage(server, tmp_path, monkeypatch):
-    """`python -m stages.fetch` with the project's own params.yaml but this source, the test server's addresses, and no
+    """`python -m stages.fetch` with the project's own settings but this source, the test server's addresses, and no
     known hashes; files named in `homeless` have no address. Returns what lies in data/raw.
     """
     monkeypatch.chdir(tmp_path)
-    params = YAML(typ="safe").load(ROOT / "params.yaml")
-    params["data"]["lsp"]["synthetic"] = {"lsp": 4, "lspet": 2, "seed": 0}
+    data = YAML(typ="safe").load(ROOT / "params.yaml")["data"]
+    data["lsp"]["synthetic"] = {"lsp": 4, "lspet": 2, "seed": 0}
 
     def stage(source: str, dataset: str = "lsp", homeless: str = "") -> dict[str, bytes]:
-        settings = params["data"][dataset]
+        settings = data[dataset]
         settings["source"] = source
         for archive in settings["official"]:
             archive |= {"sha256": None, "urls": [f"{server.url}/{archive['file']}"]}
             if archive["file"] == homeless:
                 archive["urls"] = []
-        with open("params.yaml", "w") as file:
-            YAML(typ="safe").dump(params, file)
+        (tmp_path / "data/specs/data").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"data/specs/data/{dataset}.json").write_text(json.dumps(settings))
         main(dataset)
         return tree(tmp_path / "data/raw")
 

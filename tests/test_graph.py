@@ -11,8 +11,19 @@ STAGES = {stage.name: stage for stage in load_stages()}
 
 @pytest.mark.parametrize("name", sorted(STAGES.keys() - {"code"}))
 def test_every_stage_depends_on_the_code_of_its_module(name):
-    found = {dep for dep in STAGES[name].deps if dep.startswith("data/code/") or dep.endswith(".py")}
-    assert found == {f"data/code/{STAGES[name].module.removeprefix('stages.')}.json"}
+    stage = STAGES[name]
+    module = stage.module.removeprefix("stages.")
+    found = {dep for dep in stage.deps if dep.startswith(("data/code/", "lib/", "stages/")) and dep[-5:] != ".yaml"}
+    if module == "train":  # by its run's spec, which holds the digest
+        run = stage.command.split()[-1].replace(".", "/")
+        assert found == set() and f"data/specs/{run}.json" in stage.deps
+    else:
+        assert found == {f"data/code/{module}.json"} | ({"data/code/train.json"} if module == "specs" else set())
+
+
+def test_only_specs_reads_params():
+    """DVC would parse params.yaml again for every stage that does."""
+    assert {name for name, stage in STAGES.items() if "params.yaml" in stage.deps} == {"specs"}
 
 
 def test_the_code_stage_covers_all_modules():

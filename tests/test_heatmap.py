@@ -35,6 +35,28 @@ def test_literal_map():
     torch.testing.assert_close(codec.encode(points((9.5, 9.5))), one_map(expected))
 
 
+def test_literal_map_about_the_nearest_pixel():
+    # Heatmap pixel 1 is input 3.5 to 7.5: its Gaussian is that of every joint from there to just before the next.
+    codec = HeatmapCodec((12, 12), sigma=1, scaling="peak", centre="pixel")
+    profile = torch.tensor([E1, 1.0, E1])
+    expected = (profile[:, None] * profile)[None, None]
+    for joint in ((5.5, 5.5), (3.5, 3.5), (7.49, 3.5), (3.5, 7.49)):
+        torch.testing.assert_close(codec.encode(points(joint)), expected)
+    assert codec.encode(points((7.5, 5.5)))[0, 0].argmax() == 5
+
+
+@given(st.lists(st.tuples(st.floats(-20, 116), st.floats(-20, 84)), min_size=1), st.sampled_from(["peak", "density"]))
+def test_centring_at_pixels_is_rounding_the_joints(rows, scaling):
+    keypoints = points(*rows)
+    rounded = 4 * ((keypoints + 0.5) / 4).floor() + 1.5
+    subpixel, pixel = (HeatmapCodec(SIZE, sigma=1, scaling=scaling, centre=c) for c in ("subpixel", "pixel"))
+    assert torch.equal(pixel.encode(keypoints), subpixel.encode(rounded))
+    on_map = ((rounded > 0) & (rounded < torch.tensor([96, 64]))).all(-1)
+    found, scores = pixel.decode(pixel.encode(keypoints))
+    assert torch.equal(found[on_map], rounded[on_map])
+    torch.testing.assert_close(scores[on_map], torch.ones_like(scores[on_map]))
+
+
 def test_x_runs_along_the_last_dimension():
     heatmaps = HeatmapCodec(SIZE, sigma=1).encode(points((81.5, 5.5)))
     assert heatmaps.shape == (1, 1, 16, 24)
@@ -65,7 +87,7 @@ def test_joint_far_off_the_map_leaves_nothing():
 def test_cycle_error_is_bounded_by_the_quantisation(rows, sigma):
     keypoints = points(*rows)
     codec = HeatmapCodec(SIZE, sigma=sigma)
-    coarse, _ = HeatmapCodec(SIZE, sigma=sigma, quarter_offset=False).decode(codec.encode(keypoints))
+    coarse, _ = HeatmapCodec(SIZE, sigma=sigma, refinement="none").decode(codec.encode(keypoints))
     fine, scores = codec.decode(codec.encode(keypoints))
     # The maximum is at most half a heatmap pixel (2 input px) away; the quarter halves that where there are neighbours.
     assert (coarse - keypoints).abs().max() <= 2 + 1e-3

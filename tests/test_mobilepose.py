@@ -70,7 +70,7 @@ def test_the_stem_ends_with_the_layer_that_reaches_a_quarter(encoder):
 def test_size_and_cost(encoder, params, macs):
     with torch.device("meta"):
         model = MobilePose(16, encoder)
-    assert count(model, (256, 256)) == {"params": params, "macs": macs, "bias_adds": 0}
+    assert {"params": params, "macs": macs, "bias_adds": 0}.items() <= count(model, (256, 256)).items()
 
 
 @pytest.mark.parametrize("encoder, printed", [("resnet18", 12.26), ("mobilenet_v2", 3.91), ("shufflenet_v2", 2.92)])

@@ -52,10 +52,10 @@ def test_profile_scales_network_input_and_schedule(load):
     params = load(
         {
             "profile": "small",
-            "profiles.small.fpd.stacks": 0.5,
+            "profiles.small.fpd.depth": 0.5,
             "profiles.small.fpd.width": 0.25,
             "profiles.small.fpd.epochs": 0.1,
-            "profiles.small.packs.resolution": 0.5,
+            "profiles.small.fpd.resolution": 0.5,
             "fpd.optimizer.milestones": [40, 60],
         }
     )
@@ -93,7 +93,7 @@ def test_only_runs_without_their_own_know_beta(load):
 
 def test_paper_spec_is_that_of_the_profile_paper(load):
     params = load({"profile": "paper"})
-    for paper in ("fpd", "okdhp"):
+    for paper in ("fpd", "okdhp", "cdkd"):
         for run in params.runs(paper):
             assert params.paper_spec(paper, run) == params.train_spec(paper, run) == load({}).paper_spec(paper, run)
 
@@ -116,7 +116,7 @@ def test_okdhp_is_the_papers_protocol(load):
 
 @pytest.mark.parametrize("share", [0.01, 0.25, 0.375, 0.5, 0.75, 1])
 def test_every_branch_keeps_a_stack_of_its_own_at_every_scale(load, share):
-    params = load({"profiles.mini.okdhp.stacks": share})
+    params = load({"profiles.mini.okdhp.depth": share})
     for run in (*params.okdhp.runs, *params.okdhp.ablations):
         spec = params.train_spec("okdhp", run)
         if spec.model.name == "hourglass":
@@ -125,11 +125,72 @@ def test_every_branch_keeps_a_stack_of_its_own_at_every_scale(load, share):
             assert {(branch.channels, branch.stem) for branch in branches} == {(spec.model.channels, "pytorch-pose")}
 
 
-def test_inputs_are_multiples_of_64_px_at_every_resolution(load):
-    sizes = {
-        share: load({"profiles.mini.packs.resolution": share}).input_size("coco") for share in (1, 0.5, 0.25, 0.01)
-    }
-    assert sizes == {1: (256, 192), 0.5: (128, 128), 0.25: (64, 64), 0.01: (64, 64)}
+def test_inputs_and_crops_are_multiples_of_64_px_at_every_resolution(load):
+    found = {}
+    for share in (1, 0.5, 0.25, 0.01):
+        params = load({"profiles.mini.packs.resolution": 1, "profiles.mini.okdhp.resolution": share})
+        found[share] = params.train_spec("okdhp", "coco_hg2").input
+    assert found == {1: (256, 192), 0.5: (128, 128), 0.25: (64, 64), 0.01: (64, 64)}
+    assert load({"profiles.mini.packs.resolution": 0.5}).pack_spec("coco").input == (128, 128)
+
+
+def test_cdkd_is_the_papers_protocol(load):
+    params = load({"profile": "paper"})
+    student, teacher = params.train_spec("cdkd", "coco_cdkd_64_k3"), params.train_spec("cdkd", "coco_teacher_w48_k3")
+    assert (student.input, student.teacher_input, teacher.input) == ((64, 64), (256, 256), (256, 256))
+    assert (student.dataset, student.crops, params.packs[student.crops].input) == ("coco", "coco_square", (256, 256))
+    assert student.model == teacher.model
+    assert (student.model.width, student.model.blocks, student.model.modules) == (48, 4, (1, 4, 3))
+    assert (student.epochs, student.optimizer.milestones, student.optimizer.lr) == (
+        210,
+        (170, 200),
+        1e-3,
+    )  # Sect. IV-A2
+    simbase = params.train_spec("cdkd", "mpii_simbase_r152_32")
+    assert (simbase.epochs, simbase.optimizer.milestones, simbase.model.blocks) == (140, (90, 120), (3, 8, 36, 3))
+    found = student.distillation
+    assert (found.features, found.projectors, found.kernels) == ("sape", 3, (3, 5, 7, 7))  # Tables VI and VII
+    assert (found.logits, found.learned, found.variant) == ("cca", ("tau",), "paper")  # Table VIII
+    assert student.pretrained and teacher.pretrained
+
+
+def test_dark_replaces_how_heatmaps_are_drawn_and_read(load):
+    params = load({})
+    plain, dark = (params.train_spec("cdkd", f"mpii_{name}_64") for name in ("hrnet", "dark"))
+    assert (plain.heatmap.centre, plain.decoding.refinement) == ("pixel", "quarter")
+    assert (dark.heatmap.centre, dark.decoding.refinement) == ("subpixel", "dark")
+    assert plain.model == dark.model
+
+
+def test_what_a_cdkd_run_names_replaces_the_papers_setting(load):
+    """`-S cdkd.beta=2` concerns all runs with a teacher but those that name a beta of their own."""
+    one, other = load({}), load({"cdkd.beta": 2})
+    changed = {run for run in one.runs("cdkd") if one.train_spec("cdkd", run) != other.train_spec("cdkd", run)}
+    assert changed == set(one.cdkd.runs) - {"lsp_released_64", "lsp_released_32"}
+    necm = one.train_spec("cdkd", "mpii_necm").distillation
+    assert (necm.features, necm.logits, necm.learned, necm.projectors) == ("none", "cca", (), 3)
+
+
+@pytest.mark.parametrize("profile", CONTENT["profiles"])
+def test_students_stay_small_and_teachers_keep_their_classes_at_every_scale(load, profile):
+    """m of Eq. 6 is the paper's, 4 and 8, whatever the teacher's input becomes; Table V's "same" is the same."""
+    params = load({"profile": profile})
+
+    def classes(run: str) -> float:
+        spec = params.train_spec("cdkd", run)
+        return spec.input[1] * spec.model.split
+
+    assert params.train_spec("cdkd", "mpii_cdkd_64").input == (64, 64)
+    assert params.train_spec("cdkd", "mpii_cdkd_32").input == (32, 32)
+    assert classes("mpii_teacher") == 4 * classes("mpii_cdkd_64") == 8 * classes("mpii_cdkd_32") == 512
+    assert classes("mpii_teacher_k05") == classes("mpii_logits_same")
+
+
+def test_only_networks_of_published_size_start_from_published_weights(load):
+    for profile in CONTENT["profiles"]:
+        params = load({"profile": profile})
+        full = {run for run in params.runs("cdkd") if params.train_spec("cdkd", run).pretrained}
+        assert full == (set(params.runs("cdkd")) - {"mpii_okdhp_64"} if profile == "paper" else set())
 
 
 def test_numbers_are_yaml_1_2(tmp_path):
@@ -160,14 +221,18 @@ MISTAKES = {
     "dangling profile": ({"profile": "minni"}, ["profile is 'minni'", "did you mean mini?"]),
     "dangling teacher": ({"fpd.runs.lsp_fpd.teacher": "lsp_teachr"}, ["fpd.runs.lsp_fpd.teacher", "lsp_teacher?"]),
     "dangling init": ({"fpd.control.lsp_control.init": "lsp_fpd"}, ["fpd.control.lsp_control.init is 'lsp_fpd'"]),
-    "dangling run dataset": ({"fpd.supervised.lsp_student.dataset": "lps"}, ["lsp_student.dataset is 'lps'", "lsp?"]),
+    "dangling crops": ({"fpd.supervised.lsp_student.crops": "lps"}, ["lsp_student.crops is 'lps'", "lsp?"]),
     "dangling pack dataset": ({"packs.lsp.dataset": "lps"}, ["packs.lsp.dataset is 'lps'", "did you mean lsp?"]),
     "dangling reference": ({"complexity.reference": "s9"}, ["complexity.reference is 's9'"]),
     "same seed twice": ({"seeds": [1, 1]}, ["seeds is [1, 1]"]),
     "input no hourglass takes": ({"packs.lsp.input": [200, 256]}, ["packs.lsp.input", "200 px", "64"]),
     "unknown network": (
         {"fpd.supervised.lsp_student.model.name": "hourglas"},
-        ["lsp_student.model.name is 'hourglas'", "did you mean hourglass?", "hourglass, pyranet, mobilepose"],
+        [
+            "lsp_student.model.name is 'hourglas'",
+            "did you mean hourglass?",
+            "hourglass, pyranet, mobilepose, hrnet, simplebaseline",
+        ],
     ),
     "network without a name": (
         {"fpd.supervised.lsp_student.model.name": ...},
@@ -195,7 +260,41 @@ MISTAKES = {
         {"complexity.training.okdhp_s4_i4.shared": 4},
         ["complexity.training.okdhp_s4_i4.shared is 4"],
     ),
-    "benchmark without a schedule": ({"okdhp.runs.mpii_hg2.dataset": "lsq"}, ["okdhp.runs.mpii_hg2.dataset is 'lsq'"]),
+    "benchmark without a schedule": (
+        {"fpd.supervised.lsp_student.crops": "coco"},
+        ["benchmark of fpd.supervised.lsp_student.crops is 'coco'", "known: lsp, mpii"],
+    ),
+    "networks of more than the crops": (
+        {"profiles.mini.cdkd.resolution": 0.75},
+        ["profiles.mini.cdkd.resolution is above that of the crops, 0.5"],
+    ),
+    "input of half a stride": (
+        {"cdkd.supervised.mpii_simcc_32.input": [48, 32]},
+        ["cdkd.supervised.mpii_simcc_32.input has 48 px", "multiples of 32"],
+    ),
+    "teacher with another head": (
+        {"cdkd.runs.mpii_cdkd_64.teacher": "mpii_teacher_heatmap"},
+        ["cdkd.runs.mpii_cdkd_64.teacher is mpii_teacher_heatmap", "heatmap, not simcc"],
+    ),
+    "classes of heatmaps": ({"cdkd.runs.mpii_hrnet_sape_64.logits": "cca"}, ["mpii_hrnet_sape_64", "logits: none"]),
+    "teacher of a size that fits no grid": (
+        {"cdkd.runs.mpii_cdkd_64.input": [96, 96]},
+        ["cdkd.runs.mpii_cdkd_64.input is [96, 96]", "[256, 256] px"],
+    ),
+    "temperature out of range": ({"cdkd.runs.mpii_necm.tau": 30}, ["cdkd.runs.mpii_necm.tau is 30"]),
+    "even kernel": ({"cdkd.kernels": [3, 4]}, ["cdkd.kernels.1 is 4"]),
+    "smoothing of all": (
+        {"cdkd.simcc.lsp.smoothing": 1},
+        ["cdkd.simcc.lsp.smoothing is 1", "less than 1"],
+    ),
+    "spread of a class": (
+        {"cdkd.simcc.lsp.sigma": 1},
+        ["unknown key cdkd.simcc.lsp.sigma", "known here: target, smoothing"],
+    ),
+    "unknown target": (
+        {"cdkd.simcc.lsp.target": "onehot"},
+        ["cdkd.simcc.lsp.target is 'onehot'", "did you mean one_hot?"],
+    ),
     "teacher of another benchmark": (
         {"fpd.runs.mpii_fpd.teacher": "lsp_teacher"},
         ["fpd.runs.mpii_fpd.teacher is lsp_teacher", "lsp, not mpii"],

@@ -51,7 +51,7 @@ def test_size_and_cost(stacks, channels, params, macs, bias_adds, gflops):
     with torch.device("meta"):
         model = build_model({"name": "pyranet", "joints": 16, "stacks": stacks, "channels": channels})
     counts = count(model, (256, 256))
-    assert counts == {"params": params, "macs": macs, "bias_adds": bias_adds}
+    assert {"params": params, "macs": macs, "bias_adds": bias_adds}.items() <= counts.items()
     assert round(fpd_gflops(counts), 2) == gflops
 
 

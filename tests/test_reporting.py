@@ -8,11 +8,13 @@ import pytest
 
 from lib.errors import InputError
 from lib.files import read_csv
-from lib.reporting import load_results
+from lib.papers import load_paper
+from lib.reporting import load_results, load_studies
+from lib.reporting.illustrations import draw_classes
 from lib.reporting.tables import NOT_RUN
-from stages import evaluate, report, specs, summary
+from stages import evaluate, report, summary
 from tests.markdown import cells, find, section
-from tests.projects import coco, write_predictions, write_project
+from tests.projects import coco, write_predictions, write_project, write_specs
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = {  # persons out of ten that each seed misses
@@ -38,9 +40,25 @@ def tree(tmp_path, monkeypatch):
     """A project with two seeds of some students on each benchmark, and no teacher."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    specs.main()
+    write_specs()
     write_project("fpd", RUNS, people={"lsp": 20, "mpii": 30})
     return tmp_path
+
+
+CDKD = {
+    "mpii_teacher_k05": {0: 1},
+    "mpii_simcc_64": {0: 5},
+    "mpii_okdhp_64": {0: 6},
+    "mpii_cdkd_64": {0: 2},
+    "mpii_projectors_2": {0: 3},
+    "coco_cdkd_32": {0: 0},
+    "lsp_teacher": {0: 1, 1: 1},
+    "lsp_simcc_64": {0: 4, 1: 5},
+    "lsp_sape_64": {0: 3, 1: 4},
+    "lsp_cdkd_64": {0: 2, 1: 2},
+    "lsp_simcc_32": {0: 7, 1: 7},
+    "lsp_cdkd_32": {0: 6, 1: 5},
+}
 
 
 @pytest.fixture
@@ -49,7 +67,7 @@ def full_tree(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(settings.replace("profile: mini ", "profile: paper "))
-    specs.main()
+    write_specs()
     write_project("okdhp", OKDHP, people={"lsp": 20, "mpii": 30, "coco": 40})
     for number, missed in ((2, 3), (3, 4)):
         write_predictions(Path(f"models/okdhp/mpii_hg4_unbalanced/seed0/branch_{number}"), coco(10, "mpii"), missed)
@@ -59,7 +77,7 @@ def full_tree(tmp_path, monkeypatch):
 def trained(run: str) -> str:
     """The name of a run as the tables show it in the `tree`."""
     model = json.loads((Path("models/fpd") / run / "spec.json").read_text())["model"]
-    return f"`{run}` ({model['stacks']} × {model['channels']})"
+    return f"`{run}` ({model['stacks']} × {model['channels']}, 64 × 64 px)"
 
 
 def test_evaluate_writes_numbers_only(tree):
@@ -107,16 +125,19 @@ def test_report(tree):
 
     table = section(text, "Table 3")
     ours = find(table, f"**ours** {trained('lsp_fpd')}")
-    assert ours[1:] == ["", *["**95.0 ± 7.1**"] * 9, "**3.33M**", "**9.38G**"]
+    assert ours[1:] == ["", *["**95.0 ± 7.1**"] * 9, "**3.330M**", "**9.380G**"]
     differences = ["−2.3", "+2.7", "+8.2", "+10.8", "+3.1", "+2.8", "+4.1", "+4.2", "+30.7", "=", "="]
     assert find(table, "Δ") == ["Δ", "", *differences]
     assert find(table, f"**ours** {trained('lsp_student')}")[1:3] == ["Student alone", "**80.0 ± 14.1**"]
     assert set(find(table, "**ours** `lsp_control`")[2:11]) == {"not run"}
 
     test_set = section(text, "Table 2")  # its labels are not public: costs alone are compared
-    assert find(test_set, "**ours**")[1:] == ["", *["not run"] * 9, "**3.33M**", "**9.38G**"]
+    assert find(test_set, "**ours**")[1:] == ["", *["not run"] * 9, "**3.330M**", "**9.380G**"]
     assert find(test_set, "Δ") == ["Δ", *[""] * 10, "=", "="]
-    assert find(test_set, f"**ours** {trained('mpii_fpd')}")[9:] == ["**80.0 ± 0.0**"] * 2 + ["**3.33M**", "**9.38G**"]
+    assert find(test_set, f"**ours** {trained('mpii_fpd')}")[9:] == ["**80.0 ± 0.0**"] * 2 + [
+        "**3.330M**",
+        "**9.380G**",
+    ]
     assert find(section(text, "Table 6"), f"**ours** {trained('mpii_fpd')}")[2:] == ["**80.0 ± 0.0**"] * 2
     assert find(section(text, "Table 7"), f"**ours** {trained('mpii_fpd')[:-1]}, loss mse)")[-1] == "**80.0 ± 0.0**"
     alphas = [cells(line) for line in section(text, "Table 8").splitlines() if line.startswith("|")]
@@ -179,9 +200,90 @@ def test_report_of_a_paper_with_branches_and_without_teacher(full_tree):
     assert "dashed" not in text
 
 
+@pytest.fixture
+def domains(tmp_path, monkeypatch):
+    """A project with runs of CDKD on each benchmark; only LSP has a teacher."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    write_specs()
+    weights = [run for run in CDKD if run.startswith("lsp_")]
+    write_project("cdkd", CDKD, people={"lsp": 20, "mpii": 30, "coco": 40}, weights=weights)
+    return tmp_path
+
+
+def test_report_of_a_paper_with_inputs_of_several_sizes(domains):
+    evaluate.main("cdkd")
+    report.main("cdkd")
+    text = Path("reports/cdkd.md").read_text()
+    headings = [line.split(" – ")[0] for line in text.splitlines() if line.startswith("## Table")]
+    assert headings == [f"## Table {number}" for number in range(1, 11)]
+    assert find(text, "profile `mini`")[1::2] == ["MPII: paper", "COCO: paper", "LSP: paper"]
+    assert find(text, "training persons")[2::2] == ["30", "40", "20"]  # COCO's are in data/crops/coco_square
+    assert find(text, "network input, px: teacher")[2::2] == [NOT_RUN, NOT_RUN, "128 × 128"]
+    assert find(text, "network input, px: CDKD, 64 px")[1:] == ["64 × 64"] * 2 + ["64 × 64", NOT_RUN] + ["64 × 64"] * 2
+    assert find(text, "network input, px: CDKD, 32 px")[2::2] == [NOT_RUN, "32 × 32", "32 × 32"]
+    small = "HRNet-W4, blocks 1, modules [1, 1, 1], stem 8"
+    assert find(text, "network: CDKD, 64 px")[5:] == ["HRNet-W32", small]
+    assert find(text, "network: teacher")[-1] == f"{small}, split 4"  # half the pixels, as many classes
+
+    table = section(text, "Table 1 ")
+    assert find(table, f"**ours** `mpii_cdkd_64` ({small})")[4:] == [
+        *(["**80.000**"] * 8),
+        *("**3.330M**", "**0.5930G**", "**14.30G**"),
+    ]
+    competitor = next(line for line in table.splitlines() if "`mpii_okdhp_64`" in line)
+    assert "3 branches of 1 stack, 0 shared)" in competitor
+    assert "| paper" in table and "CAL [6]" in table and table.count("| **ours** ") == 18 + 3
+    assert (
+        find(section(text, "Table 5"), f"**ours** `mpii_teacher_k05` ({small}, split 1, 128 × 128 px)")[-1]
+        == "**90.0**"
+    )
+    assert find(section(text, "Table 2"), f"**ours** `coco_cdkd_32` ({small})")[4] == "**100.0**"
+    (names,) = [line for line in section(text, "Table 6").splitlines() if "mpii_projectors_2" in line]
+    assert f"`mpii_projectors_2` ({small}, projectors 2)" in names and f"({small}, projectors 3)" in names
+    lsp = section(text, "LSP: not in the paper")
+    assert find(lsp, "CDKD, 32 px")[1:3] == [f"`lsp_cdkd_32` ({small})", "45.0 ± 7.1"]
+    assert f"`lsp_sape_64` ({small})" in lsp  # no role of the benchmark
+
+    speed = [cells(line) for line in section(text, "Measured speed").splitlines() if line.startswith("| `")]
+    inputs = {row[0]: row[1] for row in speed}
+    assert (inputs["`s8_c256`"], inputs["`simcc_w32_32`"], inputs["`hrnet_w48_64`"]) == (
+        *("256 × 256", "32 × 32", "64 × 64"),
+    )
+    assert "`okdhp_s4_released_64`" not in inputs
+    assert "relative to that network at its own input" in text
+    effects = section(text, "Effects")
+    assert find(effects, "`lsp_cdkd_64` − `lsp_simcc_64`")[1:] == ["seed 0", "seed 1", "mean ± std"]
+    assert "The paper reports +1.022 mean PCKh (Table 1)." in effects
+    decisions = section(text, "Decisions")
+    assert "`distillation.kernels: [3, 5, 7, 7]`" in decisions and "`teacher_input: [128, 128]`" in decisions
+    assert "`crops: mpii / coco_square / lsp`" in decisions
+    figures = {f"{dataset}_{name}.png" for dataset in ("lsp", "mpii", "coco") for name in ("pck", "history", "people")}
+    assert {path.name for path in Path("reports/figures/cdkd").iterdir()} == figures - {"coco_pck.png"} | {
+        "lsp_classes.png"
+    }
+    assert "](figures/cdkd/lsp_classes.png)" in text
+
+
+def test_classes_are_drawn_of_what_was_trained(domains):
+    """Without the students of one size, and without any that learned from a teacher."""
+
+    def drawn(*removed: str) -> bool:
+        for run in removed:
+            shutil.rmtree(domains / "models/cdkd" / run)
+        (study,) = [study for study in load_studies(load_paper("cdkd")) if study.key == "lsp"]
+        found = draw_classes("cdkd", study, 0, domains)
+        assert (domains / "lsp_classes.png").is_file() == found
+        return found
+
+    assert drawn("lsp_simcc_32", "lsp_cdkd_32", "lsp_simcc_64")
+    (domains / "lsp_classes.png").unlink()
+    assert not drawn("lsp_cdkd_64")
+
+
 @pytest.mark.parametrize("stage", [evaluate, report])
 def test_which_paper_has_to_be_said(tree, stage):
-    with pytest.raises(InputError, match=r"which paper.* known: fpd, okdhp"):
+    with pytest.raises(InputError, match=r"which paper.* known: cdkd, fpd, okdhp"):
         stage.main()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lib.errors import InputError
-from lib.params import TrainSpec, load_params
+from lib.params import PAPERS, PackSpec, TrainSpec, load_params
 from stages import specs, train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,20 +17,45 @@ ROOT = Path(__file__).resolve().parents[1]
 def project(tmp_path, monkeypatch) -> Path:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
+    Path("data/code").mkdir(parents=True)
+    Path("data/code/train.json").write_text("{}")
     specs.main()
     return tmp_path
 
 
 def test_specs_are_those_of_params(project):
     params = load_params()
-    for paper in ("fpd", "okdhp"):
-        full = json.loads(Path(f"data/specs/{paper}.json").read_text())
-        assert tuple(full) == params.runs(paper)
+    for paper in PAPERS:
+        content = json.loads(Path(f"data/specs/{paper}.json").read_text())
+        full = content["runs"]
+        assert (content["profile"], tuple(full)) == (params.profile, params.runs(paper))
         for run in params.runs(paper):
             content = json.loads(Path(f"data/specs/{paper}/{run}.json").read_text())
             assert TrainSpec.model_validate(content["spec"]) == params.train_spec(paper, run)
             assert content["seeds"] == list(params.seeds)
             assert TrainSpec.model_validate(full[run]) == params.paper_spec(paper, run)
+
+
+def test_specs_of_other_stages_are_those_of_params(project):
+    params = load_params()
+    for name in params.packs:
+        content = json.loads(Path(f"data/specs/packs/{name}.json").read_text())
+        assert PackSpec.model_validate(content) == params.pack_spec(name)
+    for name, dataset in params.data:
+        assert json.loads(Path(f"data/specs/data/{name}.json").read_text()) == dataset.model_dump(mode="json")
+    assert json.loads(Path("data/specs/complexity.json").read_text()) == params.complexity.model_dump(mode="json")
+
+
+def test_a_change_of_the_trainings_code_changes_the_specs_of_all_runs_and_nothing_else(project):
+    def contents() -> dict[str, str]:
+        return {str(path): path.read_text() for path in Path("data/specs").rglob("*.json")}
+
+    before = contents()
+    Path("data/code/train.json").write_text('{"lib/models/hourglass.py": "0"}')
+    specs.main()
+    after = contents()
+    runs = {f"data/specs/{paper}/{run}.json" for paper in PAPERS for run in load_params().runs(paper)}
+    assert {path for path in before if before[path] != after[path]} == runs
 
 
 def test_a_weight_changes_the_specs_of_the_runs_that_share_it(project):

@@ -15,8 +15,10 @@ from lib.reporting.tables import (
     cost_cell,
     decision_table,
     markdown,
+    network,
     printed_table,
     run_names,
+    setting,
     signed,
     speed_table,
 )
@@ -44,13 +46,16 @@ def test_accuracy_that_was_not_run_says_so():
 @pytest.mark.parametrize(
     ("printed", "metric", "value", "ours", "difference"),
     [
-        ("3M", "params_m", 3.33, "3.33M", "="),
+        ("3M", "params_m", 3.33, "3.330M", "="),
         ("26M", "params_m", 25.434, "25.43M", "−0.57M"),
-        ("0.95M", "params_m", 0.9504, "0.95M", "="),
-        ("4.5G", "gflops", 4.454, "4.45G", "="),
+        ("0.95M", "params_m", 0.9504, "0.9504M", "="),
+        ("4.5G", "gflops", 4.454, "4.454G", "="),
         ("9G", "gflops", 11.0, "11.00G", "+2.00G"),
         ("-", "gflops", 11.0, "11.00G", ""),
         ("14", "gimacs", 14.303, "14.30G", "="),
+        ("0.328", "gsummary", 0.32841, "0.3284G", "="),
+        ("1.797", "gsummary", 1.76673, "1.767G", "−0.030G"),
+        ("", "gimacs", 0.24637, "0.2464G", ""),
         ("64", "gimacs", 64.927, "64.93G", "+0.93G"),
     ],
 )
@@ -136,11 +141,11 @@ def test_row_lines():
     assert body == [
         ["*quoted*", "Theirs", "93.0", "-"],
         ["paper", "FPD", "90.8", "3M"],
-        ["**ours** `r` (1 × 32)", "", "**40.0 ± 1.0**", "**3.33M**"],
+        ["**ours** `r` (1 × 32)", "", "**40.0 ± 1.0**", "**3.330M**"],
         ["Δ", "", "−50.8", "="],
-        ["**ours** `s`", "Alone", "**39.0**", "**3.33M**"],
+        ["**ours** `s`", "Alone", "**39.0**", "**3.330M**"],
         ["paper", "Later", "50.0", "3M"],
-        ["**ours**", "", "not run", "**3.33M**"],
+        ["**ours**", "", "not run", "**3.330M**"],
         ["Δ", "", "", "="],
     ]
 
@@ -162,7 +167,8 @@ def test_transposed_table():
 
 def test_names_of_runs_show_what_was_trained():
     def spec(stacks: int, channels: int, distillation: dict | None) -> dict:
-        return {"model": {"stacks": stacks, "channels": channels, "stem": "any"}, "distillation": distillation}
+        model = {"stacks": stacks, "channels": channels, "stem": "any"}
+        return {"model": model, "input": [64, 64], "distillation": distillation}
 
     full = {run: spec(4, 256, {"alpha": 0.5}) for run in "abc"}
     specs = {"a": spec(1, 32, None), "b": spec(1, 32, {"alpha": 0.05}), "c": spec(4, 256, {"alpha": 0.5})}
@@ -175,7 +181,7 @@ def test_names_of_runs_show_what_was_trained():
 def test_names_of_runs_show_the_branches_that_were_trained():
     def spec(shared: int, *stacks: int) -> dict:
         first, *others = ({"name": "hourglass", "stacks": count, "channels": 32} for count in stacks)
-        return {"model": first, "distillation": {"shared": shared, "branches": others}}
+        return {"model": first, "input": [64, 64], "distillation": {"shared": shared, "branches": others}}
 
     full = dict.fromkeys("abcd", spec(2, 4, 6, 8))
     specs = {"a": spec(0, 1, 1, 1), "b": spec(1, 4, 6, 8), "c": spec(2, 4, 6, 8), "d": spec(2, 4, 6, 6)}
@@ -190,12 +196,40 @@ def test_names_of_runs_show_the_branches_that_were_trained():
 def test_networks_without_stacks_are_named_by_their_encoder():
     def spec(channels: int, *branches: int) -> dict:
         first, *others = ({"encoder": "resnet18", "channels": width} for width in (channels, *branches))
-        return {"model": first, "distillation": {"shared": 0, "branches": others} if others else None}
+        distillation = {"shared": 0, "branches": others} if others else None
+        return {"model": first, "input": [64, 64], "distillation": distillation}
 
     specs = {"a": spec(32), "b": spec(32, 32, 32), "c": spec(256, 256)}
     full = {"a": spec(256), "b": spec(256, 256, 256), "c": spec(256, 256)}
     names = {"a": "`a` (resnet18 × 32)", "b": "`b` (resnet18 × 32, 3 branches)", "c": "`c`"}
     assert run_names("abc", specs, full, {}) == names
+
+
+def test_names_of_runs_show_an_input_that_is_not_the_papers():
+    model = {"stacks": 1, "channels": 8}
+    full = {run: {"model": model, "input": [256, 192], "distillation": None} for run in "ab"}
+    specs = {"a": full["a"] | {"input": [128, 64]}, "b": full["b"]}
+    assert run_names("ab", specs, full, {}) == {"a": "`a` (128 × 64 px)", "b": "`b`"}
+    smaller = {"a": specs["a"] | {"model": {"stacks": 1, "channels": 4}}}
+    assert run_names("a", smaller, full, {}) == {"a": "`a` (1 × 4, 128 × 64 px)"}
+
+
+def test_names_of_networks():
+    hrnet = {"name": "hrnet", "width": 32, "blocks": 4, "modules": [1, 4, 3], "stem": 64, "head": "simcc", "split": 2.0}
+    assert network(hrnet) == "HRNet-W32"
+    assert network(hrnet | {"width": 48, "split": 3.0}) == "HRNet-W48, split 3"
+    small = {"width": 4, "blocks": 1, "modules": [1, 1, 1], "stem": 8, "split": 0.5}
+    assert network(hrnet | small) == "HRNet-W4, blocks 1, modules [1, 1, 1], stem 8, split 0.5"
+    resnet = {"name": "simplebaseline", "blocks": [3, 4, 6, 3], "width": 64, "channels": 256, "head": "heatmap"}
+    assert network(resnet) == "ResNet-50"
+    assert network(resnet | {"blocks": [3, 8, 36, 3]}) == "ResNet-152"
+    assert network(resnet | {"blocks": [1, 1, 1, 1], "width": 8, "channels": 32}) == "ResNet-14, width 8, channels 32"
+
+
+def test_settings_are_shown_as_params_yaml_has_them():
+    spec = {"a": {"b": [3, 5], "c": ["tau"], "d": [], "e": True, "f": None, "g": 1e-4, "h": "cca"}}
+    shown = [setting(spec, f"a.{key}") for key in "bcdefgh"]
+    assert shown == ["[3, 5]", "[tau]", "[]", "true", "null", "0.0001", "cca"]
 
 
 def test_benchmark_without_a_printed_table():
@@ -215,16 +249,18 @@ def test_benchmark_without_a_printed_table():
 def test_speed_table_shows_the_costs_that_the_paper_prints():
     cost = {"params_m": 3.333, "gflops": 9.0, "gimacs": 4.666}
     cost |= {"latency_ms_b1": 12.4, "throughput_b1": 80.645, "speedup_b1": 2.0}
-    header, _, row = map(cells, speed_table({"n": cost}, ["params_m", "gimacs"], [1], "ref").splitlines())
+    table = speed_table({"n": cost}, {"n": (256, 192)}, ["params_m", "gimacs"], [1], "ref")
+    header, _, row = map(cells, table.splitlines())
     assert header == [
         "network",
+        "input, px",
         "# Param",
         "multiply-accumulates",
         "ms, batch 1",
         "images/s, batch 1",
         "× `ref`, batch 1",
     ]
-    assert row == ["`n`", "3.33M", "4.67G", "12", "80.64", "2.0"]
+    assert row == ["`n`", "256 × 192", "3.333M", "4.666G", "12", "80.64", "2.0"]
 
 
 def test_decisions_show_every_value_that_was_trained_with():
@@ -249,8 +285,24 @@ def test_scale_has_a_line_for_every_role():
     assert find(text, "network input, px")[1:] == ["256 × 256", "256 × 256", "", ""]
 
 
+def test_scale_has_a_line_for_every_input():
+    inputs = {"teacher": "not stated", "student": "64 × 64"}
+    studies = [Study("a", Benchmark("A", "", "", {}, (), {"input": inputs, "networks": {}}), {}, {})]
+    here = {"a": {"input": {"teacher": "256 × 256", "student": NOT_RUN}, "networks": {}}}
+    text = provenance.scale_table(studies, here, "mini")
+    assert find(text, "network input, px: teacher")[1:] == ["not stated", "256 × 256"]
+    assert find(text, "network input, px: student")[1:] == ["64 × 64", NOT_RUN]
+
+
 def test_warning_covers_all_benchmarks():
-    spec = {"input": [256, 256], "model": {"stacks": 4}, "distillation": None, "epochs": 70, "train_samples": None}
+    spec = {
+        "input": [256, 256],
+        "teacher_input": None,
+        "model": {"stacks": 4},
+        "distillation": None,
+        "epochs": 70,
+        "train_samples": None,
+    }
     full = dict.fromkeys("ab", spec)
 
     def warning(**trained: tuple[str, dict]) -> str:
@@ -269,5 +321,11 @@ def test_warning_covers_all_benchmarks():
     assert first.startswith("**The numbers on A are no reproduction.**") and "at the paper's scale" in first
     assert second.startswith("**The numbers on B are no reproduction.** The images are the benchmark's (official copy)")
     assert warning(a=("official", spec)) == "A: the benchmark's images (official copy), trained at the paper's scale."
-    for change in ({"input": [64, 64]}, {"epochs": 3}, {"train_samples": 400}, {"distillation": {"branches": []}}):
+    for change in (
+        {"input": [64, 64]},
+        {"epochs": 3},
+        {"train_samples": 400},
+        {"distillation": {"branches": []}},
+        {"teacher_input": [128, 128]},
+    ):
         assert "on a smaller scale" in warning(a=("official", spec | change))

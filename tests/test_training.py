@@ -58,7 +58,7 @@ def test_a_network_learns_eight_images_by_heart(folder):
         augmentation=STILL,
         epochs=80,
         batch_size=8,
-        heatmap={"sigma": 1.5, "scaling": "peak"},
+        heatmap={"sigma": 1.5, "scaling": "peak", "centre": "subpixel"},
     )
     task, batches = pieces(spec)
     history, _ = loop.fit(task, batches, spec, folder / "state.pt")
@@ -97,7 +97,7 @@ def test_outputs_of_a_run(folder):
 
 
 def test_saved_weights_rebuild_the_network_and_its_predictions(folder):
-    spec = toy.spec(epochs=1, decoding={"flip_test": False, "quarter_offset": True})
+    spec = toy.spec(epochs=1, decoding={"flip_test": False, "refinement": "quarter"})
     train(spec, (0,))
     with safe_open(RUN / "weights.safetensors", "pt") as file:
         assert json.loads(file.metadata()["model"]) == {**spec.model.model_dump(), "joints": 14}

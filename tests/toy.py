@@ -63,16 +63,19 @@ def write_dataset(root: Path, train: int, val: int) -> None:
 def spec(**changes) -> TrainSpec:
     """A supervised training of one stack of eight channels; `changes` replace its settings."""
     settings = {
-        **{"paper": "fpd", "run": "student", "dataset": "lsp", "input": (SIDE, SIDE)},
+        **{"paper": "fpd", "run": "student", "dataset": "lsp", "crops": "lsp", "input": (SIDE, SIDE)},
         "model": {"name": "hourglass", "stacks": 1, "channels": 8, "stem": "pytorch-pose"},
-        "heatmap": {"sigma": 1.0, "scaling": "peak"},
+        "heatmap": {"sigma": 1.0, "scaling": "peak", "centre": "subpixel"},
+        "simcc": {"target": "one_hot", "smoothing": 0.1},
         "augmentation": {"flip": True, "scale": (0.75, 1.25), "rotation": 30.0, "half_body": 0.0},
         "optimizer": {"name": "adam", "lr": 1e-3, "weight_decay": 0.0, "milestones": (), "gamma": 0.1},
         **{"epochs": 2, "batch_size": 4, "train_samples": None, "val_samples": None, "precision": "float32"},
-        **{"compile": False, "validations": 1, "decoding": {"flip_test": True, "quarter_offset": True}},
-        **{"threads": None, "teacher": None, "init": None, "distillation": None},
+        **{"compile": False, "validations": 1, "decoding": {"flip_test": True, "refinement": "quarter"}},
+        **{"antialias": False, "pretrained": False, "threads": None, "teacher": None},
+        **{"init": None, "distillation": None},
     }
     settings |= changes
+    settings.setdefault("teacher_input", settings["teacher"] and settings["input"])
     return TrainSpec(**{"exports": (settings["model"],), **settings})
 
 

@@ -1,5 +1,6 @@
 """Batches: augmentation and resizing in one affine warp per person and view, as a function of seed and epoch only."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -70,6 +71,9 @@ class Batches:
         augmentation: for training; None for evaluation.
         rows: int64 rows of the crops to use, in this order; None: all.
         path: "cv2" warps in threads on the CPU, "grid_sample" on the device; None: by the device.
+        antialias: each pixel of a view is the mean of n x n bilinear samples of its area, n being the unaugmented
+            distance of two pixels in crop px, rounded up, so that no part of the crop is skipped; without it, one
+            sample. Where things are is the same.
 
     Raises:
         InputError: there are no rows, or the processes cannot share a batch evenly.
@@ -88,6 +92,7 @@ class Batches:
         world: int = 1,
         rows: NDArray[np.int64] | None = None,
         path: Literal["cv2", "grid_sample"] | None = None,
+        antialias: bool = False,
     ) -> None:
         self.rows = np.arange(len(crops.ids)) if rows is None else rows
         count = len(self.rows)
@@ -104,6 +109,10 @@ class Batches:
         path = path or ("grid_sample" if self.device.type == "cuda" else "cv2")
         self._views = self._warped if path == "cv2" else self._gathered
         self._images = np.asarray(crops.images)  # slices of a memmap cost microseconds
+        self._samples = {  # along each axis of a view's pixel
+            view: max(math.ceil(box / side) for box, side in zip(crops.input, size, strict=True)) if antialias else 1
+            for view, size in sizes.items()
+        }
         self._middle = middle(crops.images.shape[1:3])
         self._threads = max(1, min(4, os.cpu_count() // world))  # four outrun the training of any network
         self._swap = np.arange(len(crops.joints))
@@ -151,14 +160,21 @@ class Batches:
         share = self.batch_size // self.world
         begin = number * self.batch_size + self.rank * share
         rows, centre, scale, angle, mirrored = (values[begin : begin + share] for values in draws)
-        maps = {view: view_to_crop(centre, self.crops.input, size, scale, angle) for view, size in self.sizes.items()}
-        keypoints, visible = transform(invert(maps["student"]), self.crops.keypoints[rows]), self.crops.visible[rows]
+        box, student = self.crops.input, self.sizes["student"]
+        keypoints = transform(invert(view_to_crop(centre, box, student, scale, angle)), self.crops.keypoints[rows])
+        visible = self.crops.visible[rows]
         # The flip mirrors the finished view, so that it is exact to the bit.
         keypoints[mirrored] = keypoints[mirrored][:, self._swap]
-        keypoints[mirrored, :, 0] = self.sizes["student"][1] - 1 - keypoints[mirrored, :, 0]
+        keypoints[mirrored, :, 0] = student[1] - 1 - keypoints[mirrored, :, 0]
         visible[mirrored] = visible[mirrored][:, self._swap]
+        maps = {view: view_to_crop(centre, box, self._fine(view), scale, angle) for view in self.sizes}
         views = self._views(rows, maps, mirrored)
         return rows, torch.from_numpy(keypoints.astype(np.float32)), torch.from_numpy(visible), views
+
+    def _fine(self, view: str) -> tuple[int, int]:
+        """Height and width of the grid on which a view is sampled."""
+        height, width = self.sizes[view]
+        return height * self._samples[view], width * self._samples[view]
 
     def _warped(self, rows: np.ndarray, maps: dict[str, np.ndarray], mirrored: np.ndarray) -> Views:
         """Sample, mirror and normalise all views with OpenCV."""
@@ -167,10 +183,13 @@ class Batches:
         crop = np.empty((*self._images.shape[1:3], 4), np.uint8)
         for name, size in self.sizes.items():
             views[name] = np.empty((len(rows), *size, 3), np.float32)
-            four, three = (np.empty((*size, channels), np.uint8) for channels in (4, 3))
+            fine, three = np.empty((*self._fine(name), 4), np.uint8), np.empty((*size, 3), np.uint8)
+            four = np.empty((*size, 4), np.uint8) if self._samples[name] > 1 else fine
             for row, matrix, mirror, view in zip(rows, maps[name], mirrored, views[name], strict=True):
                 cv2.cvtColor(self._images[row], cv2.COLOR_RGB2RGBA, dst=crop)
-                sample(crop, matrix, size, out=four)
+                sample(crop, matrix, self._fine(name), out=fine)
+                if four is not fine:
+                    cv2.resize(fine, size[::-1], dst=four, interpolation=cv2.INTER_AREA)
                 cv2.cvtColor(four, cv2.COLOR_RGBA2RGB, dst=three)
                 cv2.LUT(cv2.flip(three, 1) if mirror else three, _NORMALISED, dst=view)
         return lambda: {name: torch.from_numpy(v).permute(0, 3, 1, 2).to(self.device) for name, v in views.items()}
@@ -184,7 +203,10 @@ class Batches:
         def views() -> dict[str, Tensor]:
             on_device = crops.to(self.device, non_blocking=True)
             flips = torch.from_numpy(mirrored).to(self.device)
-            return {name: grid_sample(on_device, maps[name], size, flips) for name, size in self.sizes.items()}
+            return {
+                name: grid_sample(on_device, maps[name], size, flips, self._samples[name])
+                for name, size in self.sizes.items()
+            }
 
         return views
 
@@ -214,8 +236,10 @@ def half_boxes(crops: Crops, rows: np.ndarray, upper: np.ndarray) -> tuple[np.nd
     return points.mean(1, where=chosen), np.where(size > 0, size, 1)
 
 
-def grid_sample(crops: Tensor, maps: np.ndarray, size: tuple[int, int], mirrored: Tensor) -> Tensor:
-    """Sample crops (B, H, W, 3) uint8 at the maps' (B, 2, 3) positions of the view's pixels, on the crops' device.
+def grid_sample(crops: Tensor, maps: np.ndarray, size: tuple[int, int], mirrored: Tensor, samples: int = 1) -> Tensor:
+    """Sample crops (B, H, W, 3) uint8 at the maps' (B, 2, 3) positions, on the crops' device.
+
+    The maps are those of a view `samples` times as large; its blocks of samples x samples pixels are averaged.
 
     Returns:
         (B, 3, *size) float32, mirrored where `mirrored` (B,) says so, normalised, channels_last.
@@ -224,10 +248,11 @@ def grid_sample(crops: Tensor, maps: np.ndarray, size: tuple[int, int], mirrored
     # grid_sample counts in half extents from the centre: pixel x of n is at (2 x + 1) / n - 1 (align_corners=False).
     maps = torch.from_numpy((2 * maps + [0, 0, 1]) / extent - [0, 0, 1]).float()[:, None, None]  # (B, 1, 1, 2, 3)
     along_x, along_y, origin = maps.to(device, non_blocking=True).unbind(-1)
-    y, x = (torch.arange(side, dtype=torch.float32, device=device) for side in size)
+    y, x = (torch.arange(side * samples, dtype=torch.float32, device=device) for side in size)
     grid = x[:, None] * along_x + y[:, None, None] * along_y + origin
-    grid = torch.where(mirrored[:, None, None, None], grid.flip(2), grid)
     pixels = F.grid_sample(crops.permute(0, 3, 1, 2).float(), grid, padding_mode="zeros", align_corners=False)
+    pixels = F.avg_pool2d(pixels, samples)
+    pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
     offset, factor = _normalisation(device)
     return torch.addcmul(offset, pixels, factor).contiguous(memory_format=torch.channels_last)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -76,7 +77,8 @@ def pack(
         annotations: folder with train.json and val.json, COCO keypoints. People without a labelled joint and crowds
             are left out; the others keep their order, grouped by image.
         images: folder that the annotations' file names refer to.
-        out: folder to write: meta.json and, per split, the arrays of `Crops`. It appears complete or not at all.
+        out: folder to write: meta.json, val.json (the validation annotations, for scores) and, per split, the arrays of
+            `Crops`. It appears complete or not at all.
         input: (height, width) in px at which a network sees the person box. The box is the annotation's bbox, widened
             about its centre to this aspect, then `padding` times as large.
         margin: side of a training crop relative to the box, room for rotation and zooming out. A validation crop is
@@ -113,6 +115,7 @@ def pack(
             "dataset": info,
         }
         (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
+        shutil.copyfile(annotations / "val.json", folder / "val.json")
 
 
 def _pack_split(

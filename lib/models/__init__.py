@@ -6,17 +6,27 @@ from torch import nn
 
 from lib.errors import InputError
 from lib.models.hourglass import StackedHourglass
+from lib.models.hrnet import HRNet
 from lib.models.mobilepose import MobilePose
 from lib.models.pyranet import PyraNet
+from lib.models.simplebaseline import SimpleBaseline
 
-ARCHITECTURES = {"hourglass": StackedHourglass, "pyranet": PyraNet, "mobilepose": MobilePose}
+ARCHITECTURES = {
+    "hourglass": StackedHourglass,
+    "pyranet": PyraNet,
+    "mobilepose": MobilePose,
+    "hrnet": HRNet,
+    "simplebaseline": SimpleBaseline,
+}
 
 
 def build_model(spec: dict) -> nn.Module:
     """Build the network that `spec` describes: `name`, `joints` and the architecture's own keys.
 
     hourglass, pyranet: stacks, channels (256), stem ("newell" | "pytorch-pose"). mobilepose: encoder ("resnet18" |
-    "mobilenet_v2" | "shufflenet_v2"), channels (256). Its `output` names the codec.
+    "mobilenet_v2" | "shufflenet_v2"), channels (256). hrnet: width, blocks (4), modules ([1, 4, 3]), stem (64).
+    simplebaseline: blocks, width (64), channels (256). Of these two also head ("heatmap" | "simcc"), split (2.0) and,
+    for simcc, input_size: [height, width]. A network's `output` names its codec.
     Raises InputError for unknown names, unknown or missing keys and impossible values.
     """
     settings = dict(spec)

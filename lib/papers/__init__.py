@@ -17,8 +17,8 @@ class Benchmark:
 
     metric: its one number in words; persons: who is evaluated. roles: the runs that the paper is about, in words of its
     own, the method's last; a "teacher" is drawn dashed and compared with the labels. curves: the runs of the line
-    figures. scale: the paper's own, in its words; its "networks" are by role. length: what tolerated errors are
-    relative to, empty where the metric is no PCK.
+    figures. scale: the paper's own, in its words; its "networks" are by role, and so is its "input" where the roles'
+    differ. length: what tolerated errors are relative to, empty where the metric is no PCK.
     """
 
     name: str

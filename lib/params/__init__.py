@@ -12,9 +12,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from lib.errors import InputError
+from lib.params.cdkd import Cdkd
+from lib.params.cdkd import Distilled as CrossDomain
 from lib.params.fpd import Fpd
 from lib.params.okdhp import Branched, Okdhp, auxiliary_models
-from lib.params.papers import Paper, TrainSpec
+from lib.params.papers import SIDE_UNIT, Paper, Supervised, TrainSpec, built, input_size, scaled_size
 from lib.params.sections import (
     Archive,
     Complexity,
@@ -28,7 +30,7 @@ from lib.params.sections import (
     PackSpec,
     PaperScale,
     Section,
-    Size,
+    StackedModel,
     Training,
     TrainingNetwork,
 )
@@ -42,14 +44,15 @@ __all__ = [
     "Params",
     "TrainSpec",
     "auxiliary_models",
+    "built",
     "load_params",
 ]
 
 PARAMS = Path("params.yaml")
-PAPERS = ("fpd", "okdhp")
-SIDE_UNIT = 64  # px; an hourglass takes multiples of it
+PAPERS = ("fpd", "okdhp", "cdkd")
+STRIDE = 32  # px; HRNet and ResNets take multiples of it
 FULL = PaperScale(
-    **dict.fromkeys(("stacks", "width", "epochs"), 1.0),
+    **dict.fromkeys(("resolution", "depth", "width", "epochs"), 1.0),
     **dict.fromkeys(("stem", "train_samples", "val_samples", "optimizer", "lr", "batch_size", "threads")),
 )
 
@@ -60,6 +63,7 @@ class Profile(Section):
     packs: PackScale
     fpd: PaperScale
     okdhp: PaperScale
+    cdkd: PaperScale
 
 
 class Params(Section):
@@ -73,6 +77,7 @@ class Params(Section):
     training: Training
     fpd: Fpd
     okdhp: Okdhp
+    cdkd: Cdkd
     complexity: Complexity
 
     def dataset(self, name: str) -> Dataset:
@@ -84,12 +89,7 @@ class Params(Section):
         """The crops `name` at the profile's resolution; InputError where there are none of that name."""
         require("pack", name, self.packs)
         pack = self.packs[name]
-        return pack.model_copy(update={"input": self.input_size(name)})
-
-    def input_size(self, pack: str, share: float | None = None) -> Size:
-        """Height and width in px of a network that sees these crops: a share (the profile's), in steps of SIDE_UNIT."""
-        share = share or self.profiles[self.profile].packs.resolution
-        return tuple(max(1, round(side * share / SIDE_UNIT)) * SIDE_UNIT for side in self.packs[pack].input)
+        return pack.model_copy(update={"input": scaled_size(pack.input, self.profiles[self.profile].packs.resolution)})
 
     def paper(self, name: str) -> Paper:
         """The settings of a paper; InputError where there is none of that name."""
@@ -102,18 +102,16 @@ class Params(Section):
 
     def train_spec(self, paper: str, run: str) -> TrainSpec:
         """What a run of a paper trains, at the profile's scale; InputError where there is none of that name."""
-        return self.spec(paper, run, None, getattr(self.profiles[self.profile], paper))
+        return self.spec(paper, run, getattr(self.profiles[self.profile], paper))
 
     def paper_spec(self, paper: str, run: str) -> TrainSpec:
         """What a run trains at the paper's own scale; InputError where there is none of that name."""
-        return self.spec(paper, run, 1.0, FULL)
+        return self.spec(paper, run, FULL)
 
-    def spec(self, paper: str, run: str, share: float | None, scale: PaperScale) -> TrainSpec:
-        """What a run trains at a share of the input size (None: the profile's) and a scale of network and schedule."""
+    def spec(self, paper: str, run: str, scale: PaperScale) -> TrainSpec:
+        """What a run trains at a scale of network and schedule."""
         require(f"run of {paper}", run, self.runs(paper))
-        settings = self.paper(paper)
-        size = self.input_size(settings.run(run).dataset, share)
-        return settings.train_spec(paper, run, size, scale, self.training)
+        return self.paper(paper).train_spec(paper, run, self.packs, scale, self.training)
 
 
 def load_params(path: Path | str = PARAMS) -> Params:
@@ -150,6 +148,13 @@ def check(params: Params, path: Path | str) -> None:
         for side in pack.input:
             if side % SIDE_UNIT:
                 raise InputError(f"{path}: packs.{name}.input has {side} px; hourglasses take multiples of {SIDE_UNIT}")
+    for name, profile in params.profiles.items():
+        for paper in PAPERS:
+            if getattr(profile, paper).resolution > profile.packs.resolution:
+                raise InputError(
+                    f"{path}: profiles.{name}.{paper}.resolution is above that of the crops, "
+                    f"{profile.packs.resolution:g}: raise profiles.{name}.packs.resolution"
+                )
     for paper in PAPERS:
         check_paper(params, paper, path)
 
@@ -164,25 +169,46 @@ def check_paper(params: Params, paper: str, path: Path | str) -> None:
             if name in names:
                 raise InputError(f"{path}: {key}: the name {name} is taken by another run of {paper}")
             names.append(name)
-            for names_of in (params.packs, settings.epochs, settings.augmentation):
-                known(path, f"{key}.dataset", run.dataset, names_of)
+            known(path, f"{key}.crops", run.crops, params.packs)
+            known(path, f"the benchmark of {key}.crops", params.packs[run.crops].dataset, settings.benchmarks)
+            check_input(f"{path}: {key}", run)
             for role in {"teacher", "init"} & set(type(run).model_fields):
                 other = getattr(run, role)
                 known(path, f"{key}.{role}", other, settings.supervised)
                 source = settings.supervised[other]
-                if source.dataset != run.dataset:
-                    raise InputError(
-                        f"{path}: {key}.{role} is {other}, a network for {source.dataset}, not {run.dataset}"
-                    )
+                if source.crops != run.crops:
+                    raise InputError(f"{path}: {key}.{role} is {other}, a network for {source.crops}, not {run.crops}")
                 if role == "init" and source.model != run.model:
                     raise InputError(f"{path}: {key}.model differs from that of {other}, whose weights it starts from")
             if isinstance(run, Branched):
                 check_branches(f"{path}: {key}", run)
+            if isinstance(run, CrossDomain):
+                check_domains(f"{path}: {key}", run, settings, params)
     for dataset, augmentation in settings.augmentation.items():
         low, high = augmentation.scale
         if low > high:
             key = f"{paper}.augmentation.{dataset}.scale"
             raise InputError(f"{path}: {key} is [{low:g}, {high:g}]; the smaller number first")
+
+
+def check_input(key: str, run: Supervised) -> None:
+    """Refuse an input that the network cannot take."""
+    unit = SIDE_UNIT if isinstance(run.model, StackedModel) else STRIDE
+    for side in run.input or ():
+        if side % unit:
+            raise InputError(f"{key}.input has {side} px; a network named {run.model.name} takes multiples of {unit}")
+
+
+def check_domains(key: str, run: CrossDomain, settings: Cdkd, params: Params) -> None:
+    """Refuse a teacher whose maps or classes cannot be aligned with the student's."""
+    teacher = settings.supervised[run.teacher]
+    if teacher.model.head != run.model.head:
+        raise InputError(f"{key}.teacher is {run.teacher}, of head {teacher.model.head}, not {run.model.head}")
+    if settings.distillation(run, FULL).logits != "none" and run.model.head != "simcc":
+        raise InputError(f"{key} has a head for heatmaps, whose classes cannot be aligned: logits: none")
+    sides = [input_size(one, params.packs, FULL) for one in (run, teacher)]
+    if any(large % small for small, large in zip(*sides, strict=True)):
+        raise InputError(f"{key}.input is {list(sides[0])} and the teacher's {list(sides[1])} px; expected a multiple")
 
 
 def check_branches(key: str, run: Branched | TrainingNetwork) -> None:
@@ -221,11 +247,12 @@ def describe(error: dict[str, Any]) -> str:
         return f"unknown key {path}{suggestion(str(location[-1]), siblings)}; known here: {', '.join(siblings)}"
     if error["type"] == "missing":
         return f"missing key {path}"
-    if error["type"] == "union_tag_invalid":
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        key = f"{path}.{error['ctx']['discriminator'].strip(chr(39))}"
+        if error["type"] == "union_tag_not_found":
+            return f"missing key {key}"
         tag, known = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "")
-        return f"{path}.name is {tag!r}{suggestion(tag, known.split(', '))}; known: {known}"
-    if error["type"] == "union_tag_not_found":
-        return f"missing key {path}.name"
+        return f"{key} is {tag!r}{suggestion(tag, known.split(', '))}; known: {known}"
     value = error["input"]
     shown = "a mapping" if isinstance(value, dict) else repr(value)
     message = error["msg"].replace("tuple", "list").replace("array", "list").replace("an object", "a mapping")
@@ -239,8 +266,10 @@ def resolve(location: list[str | int]) -> tuple[list[str | int], Any]:
     """
     keys, section, kind = [], Params, Params
     for part in location:
+        if get_origin(kind) is Annotated:
+            kind = get_args(kind)[0]
         if get_origin(kind) is UnionType:
-            (kind,) = (one for one in get_args(kind) if part in get_args(one.model_fields["name"].annotation))
+            kind = next(one for one in get_args(kind) if part in tags(one))
             continue
         keys.append(part)
         section = kind
@@ -249,6 +278,11 @@ def resolve(location: list[str | int]) -> tuple[list[str | int], Any]:
         else:
             kind = get_args(kind)[-1] if isinstance(part, str) else get_args(kind)[0]
     return keys, section
+
+
+def tags(section: type[BaseModel]) -> list[str]:
+    """What the keys of a section may be that take one of several words: its name among them."""
+    return [word for field in section.model_fields.values() for word in get_args(field.annotation)]
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """The section `fpd` of params.yaml: Fast Human Pose Estimation (Zhang, Zhu, Ye; CVPR 2019)."""
 
-from lib.params.papers import FastDistillation, FastLoss, Paper, Supervised
+from lib.params.papers import FastDistillation, FastLoss, SingleSchedule, Supervised
 from lib.params.sections import Fraction, Name, PaperScale, Variant
 
 
@@ -32,7 +32,7 @@ class Ablation(Distilled):
 Run = Supervised | Control | Distilled | Initialised | Ablation
 
 
-class Fpd(Paper):
+class Fpd(SingleSchedule):
     """Settings that all runs share, and the runs in five groups by what they start from and learn from."""
 
     alpha: Fraction

@@ -5,9 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from lib.params.fpd import Ablation as Competitor
-from lib.params.papers import FastDistillation, OnlineDistillation, OnlineLoss, Paper, Supervised, scaled_model
+from lib.params.papers import FastDistillation, OnlineDistillation, OnlineLoss, SingleSchedule, Supervised, scaled_model
 from lib.params.sections import (
     Aggregation,
+    BranchModel,
     Count,
     MobilePoseModel,
     Model,
@@ -28,6 +29,7 @@ class Branched(Supervised):
     these are kept, too.
     """
 
+    model: BranchModel
     shared: Shared
     auxiliary: tuple[Count, ...] = Field(min_length=1)
     export: Literal["target", "all"] = "target"
@@ -44,7 +46,7 @@ class Ablation(Branched):
 Run = Supervised | Competitor | Branched | Ablation
 
 
-class Okdhp(Paper):
+class Okdhp(SingleSchedule):
     """Settings that all runs share, and the runs in four groups by what they learn from."""
 
     alpha: Weight
@@ -91,4 +93,4 @@ def scaled_shared(shared: int, models: tuple[Model, ...], scale: PaperScale) -> 
     """A profile's share of the shared stacks, so that every branch keeps one of its own."""
     if shared == 0:
         return 0
-    return min(round(shared * scale.stacks), min(model.stacks for model in models) - 1)
+    return min(round(shared * scale.depth), min(model.stacks for model in models) - 1)

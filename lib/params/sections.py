@@ -14,6 +14,7 @@ Size = tuple[Count, Count]
 Weight = Annotated[float, Field(ge=0)]
 Shared = Annotated[int, Field(ge=0)]
 Variant = Literal["paper", "released"]
+Head = Literal["heatmap", "simcc"]
 
 
 class Section(BaseModel):
@@ -131,23 +132,61 @@ class MobilePoseModel(Section):
     channels: Annotated[int, Field(ge=8, multiple_of=8)]
 
 
-Model = Annotated[StackedModel | MobilePoseModel, Field(discriminator="name")]
+class HrnetModel(Section):
+    """HRNet with a head of one map per joint (lib/models/hrnet.py); by default with the depth of all published ones.
+
+    blocks: of each branch of a module; modules: of stages 2 to 4; stem: channels of the first convolution and planes of
+    the first stage. split: SimCC's classes per input pixel.
+    """
+
+    name: Literal["hrnet"]
+    width: Annotated[int, Field(ge=4, multiple_of=4)]
+    blocks: Count = 4
+    modules: tuple[Count, Count, Count] = (1, 4, 3)
+    stem: Annotated[int, Field(ge=8, multiple_of=8)] = 64
+    head: Head
+    split: Positive = 2.0
+
+
+class SimpleBaselineModel(Section):
+    """A ResNet of bottleneck blocks with three deconvolutions (lib/models/simplebaseline.py).
+
+    blocks: of the four stages; width: planes of the first stage; channels: of the deconvolutions. split: as of HRNet.
+    """
+
+    name: Literal["simplebaseline"]
+    blocks: tuple[Count, Count, Count, Count]
+    width: Annotated[int, Field(ge=4, multiple_of=4)] = 64
+    channels: Annotated[int, Field(ge=8, multiple_of=8)] = 256
+    head: Head
+    split: Positive = 2.0
+
+
+BranchModel = Annotated[StackedModel | MobilePoseModel, Field(discriminator="name")]
+HeadModel = Annotated[HrnetModel | SimpleBaselineModel, Field(discriminator="name")]
+Model = Annotated[
+    StackedModel | MobilePoseModel | HrnetModel | SimpleBaselineModel,
+    Field(discriminator="name"),
+]
 Aggregation = Literal["mean", "gate", "fau"]
 
 
 class Network(Section):
-    """A model with its number of joints."""
+    """A model with its number of joints; input: height and width of its image where it is not that of all."""
 
     model: Model
     joints: Count
+    input: Size | None = None
 
 
 class TrainingNetwork(Network):
     """A network with further branches: so many stacks each, the shared ones included."""
 
+    model: BranchModel
     shared: Shared
     auxiliary: tuple[Count, ...] = Field(min_length=1)
     aggregation: Aggregation
+    variant: Variant = "paper"
 
 
 class Complexity(Section):
@@ -162,10 +201,31 @@ class Complexity(Section):
 
 
 class Heatmap(Section):
-    """Gaussian targets: sigma in heatmap pixels; peak value 1/(2 pi sigma^2) (density) or 1 (peak)."""
+    """Gaussian targets: sigma in heatmap pixels; peak value 1/(2 pi sigma^2) (density) or 1 (peak).
+
+    centre: at the joint, or at the heatmap pixel nearest to it.
+    """
 
     sigma: Positive
     scaling: Literal["density", "peak"]
+    centre: Literal["subpixel", "pixel"]
+
+
+class OneHot(Section):
+    """SimCC targets: the joint's class; smoothing: the share that all other classes have in equal parts."""
+
+    target: Literal["one_hot"]
+    smoothing: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Gaussian(Section):
+    """SimCC targets: a normal distribution about the joint; sigma in classes."""
+
+    target: Literal["gaussian"]
+    sigma: Positive
+
+
+Simcc = Annotated[OneHot | Gaussian, Field(discriminator="target")]
 
 
 class Augmentation(Section):
@@ -187,11 +247,19 @@ class Optimizer(Section):
     gamma: Positive
 
 
+class Schedule(Section):
+    """How long and with what a network is trained."""
+
+    optimizer: Optimizer
+    batch_size: Count
+    epochs: Count
+
+
 class Decoding(Section):
-    """How heatmaps become coordinates at test time."""
+    """How outputs become coordinates at test time; refinement: of a heatmap's maximum (lib/codecs/heatmap.py)."""
 
     flip_test: bool
-    quarter_offset: bool
+    refinement: Literal["none", "quarter", "dark"]
 
 
 class PackScale(Section):
@@ -203,10 +271,13 @@ class PackScale(Section):
 class PaperScale(Section):
     """What a profile changes in a paper's networks and schedule; null keeps the paper's value.
 
-    train_samples: persons to train on; val_samples: images whose persons are predicted; threads: null, one per core.
+    resolution: the largest input, relative to the crops' at full size; depth: share of an hourglass network's stacks,
+    of HRNet's modules and blocks and of a ResNet's blocks; width: of channels; train_samples: persons to train on;
+    val_samples: images whose persons are predicted; threads: null, one per core.
     """
 
-    stacks: Share
+    resolution: Share
+    depth: Share
     width: Share
     stem: Literal["newell", "pytorch-pose"] | None
     epochs: Share

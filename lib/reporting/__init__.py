@@ -37,10 +37,15 @@ class Study:
     annotations: dict[str, Any]
     results: dict[str, Result]
 
+    @property
+    def crops(self) -> Path:
+        """The folder of the crops that all of these runs were trained on."""
+        return Path("data/crops") / next(iter(self.results.values())).spec["crops"]
+
 
 def load_specs(paper: str) -> dict[str, dict[str, Any]]:
     """What each run of a paper trains at the paper's own scale, by run: data/specs/<paper>.json."""
-    return json.loads((Path("data/specs") / f"{paper}.json").read_text())
+    return json.loads((Path("data/specs") / f"{paper}.json").read_text())["runs"]
 
 
 def load_studies(paper: Paper) -> list[Study]:

@@ -1,6 +1,6 @@
 """What the figures of a report show: people with their predictions, and joints whose label and teacher maps differ."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor, nn
 
 from lib.codecs.heatmap import HeatmapCodec
+from lib.codecs.simcc import SimccCodec
 from lib.data.batches import MEAN, STD, Batches, evenly_spaced
 from lib.data.crops import Crops
 from lib.metrics import evaluated, head_sizes, matched
 from lib.metrics.oks import oks
 from lib.metrics.pck import torso
-from lib.reporting.figures import Example, Panel
+from lib.reporting.figures import Classes, Example, Panel, View
 from lib.training.checkpoint import load_weights
 
 BATCH = 8
@@ -96,8 +98,8 @@ def transfer_examples(crops: Crops, weights: Path, spec: Mapping[str, Any], peop
     maximum is lowest, among joints where it lies at the label. C: it is highest, among joints without a label (no such
     row where all are labelled). spec: the teacher's spec.json. Which side is right is for the reader to see.
     """
-    heatmap, size = spec["heatmap"], tuple(spec["input"])
-    codec = HeatmapCodec(size, sigma=heatmap["sigma"], scaling=heatmap["scaling"])
+    size = tuple(spec["input"])
+    codec = HeatmapCodec(size, **spec["heatmap"])
     teacher = load_weights(weights).eval()
     rows = evenly_spaced(people, len(crops.ids))
     batches = list(Batches(crops, {"student": size}, BATCH, augmentation=None, seed=0, rows=rows).epoch(0))
@@ -120,11 +122,10 @@ def transfer_examples(crops: Crops, weights: Path, spec: Mapping[str, Any], peop
         person, joint = divmod(int(value.argmax()), value.shape[1])
         if value[person, joint] == never:
             continue
-        pixels = images[person].permute(1, 2, 0).numpy() * STD + MEAN
         examples.append(
             Example(
                 caption=f"{caption}: {crops.joints[joint].replace('_', ' ')}",
-                image=np.clip(np.rint(pixels), 0, 255).astype(np.uint8),
+                image=grey_levels(images[person]),
                 label=labels[person, joint].numpy() if visible[person, joint] else None,
                 teacher=found[person, joint].numpy(),
                 label_map=targets[person, joint].numpy(),
@@ -132,3 +133,59 @@ def transfer_examples(crops: Crops, weights: Path, spec: Mapping[str, Any], peop
             )
         )
     return examples
+
+
+@torch.no_grad()
+def class_examples(
+    crops: Crops, groups: Sequence[Mapping[str, Path]], antialias: bool, people: int = 3
+) -> tuple[list[list[View]], list[list[Classes]]]:
+    """Show `people` evenly spaced crops to SimCC networks: per person, some views and one joint's classes along x.
+
+    groups: weights by name, a teacher's and then students' of one input size. The views are those of the first teacher
+    and of the last student of each group. Each group has its Classes; a teacher's m adjacent probabilities are added to
+    one of the student's (CDKD Eq. 6, without temperature). The joint is the one whose maximum there is, by the first
+    teacher, the median of all joints: neither an easy nor a hard one.
+    """
+    rows, joints = evenly_spaced(people, len(crops.ids)), None
+    views: list[list[View]] = [[] for _ in rows]
+    classes: list[list[Classes]] = [[] for _ in rows]
+    for group in groups:
+        networks = {name: load_weights(weights).eval() for name, weights in group.items()}
+        (first, teacher), *_, (last, student) = networks.items()
+        sizes = {"teacher": teacher.input_size, "student": student.input_size}
+        settings = {"augmentation": None, "seed": 0, "rows": rows, "antialias": antialias}
+        (batch,) = Batches(crops, sizes, people, **settings).epoch(0)
+        seen = {name: batch.images["teacher" if name == first else "student"] for name in networks}
+        outputs = {name: [axis.float().softmax(2) for axis in networks[name](seen[name])] for name in networks}
+        codec, points = class_codec(student), batch.keypoints
+        labelled, bins = batch.visible & codec.inside(points), codec.encode(points)[0].argmax(2)
+        along_x = {name: x for name, (x, _) in outputs.items()}
+        along_x[first] = along_x[first].unflatten(2, (codec.bins[0], -1)).sum(3)
+        placed = {last: points}
+        if joints is None:
+            joints = along_x[first].amax(2).median(1).indices.tolist()
+            m = teacher.input_size[1] / student.input_size[1]
+            placed = {first: (points + 0.5) * m - 0.5, last: points}
+        known = labelled[range(len(rows)), joints].tolist()
+        for name, there in placed.items():
+            found, _ = class_codec(networks[name]).decode(*outputs[name])
+            for row, (joint, image) in enumerate(zip(joints, seen[name], strict=True)):
+                title = f"{name} ({' × '.join(map(str, image.shape[1:]))})"
+                panel = Panel(title, found[row].numpy(), np.ones(len(crops.joints), bool))
+                label = float(there[row, joint, 0]) if known[row] else None
+                views[row].append(View(grey_levels(image), panel, label))
+        for row, joint in enumerate(joints):
+            title = f"{crops.joints[joint].replace('_', ' ')}, {codec.bins[0]} classes of x"
+            probabilities = {name: x[row, joint].numpy() for name, x in along_x.items()}
+            classes[row].append(Classes(title, probabilities, int(bins[row, joint]) if known[row] else None))
+    return views, classes
+
+
+def class_codec(network: nn.Module) -> SimccCodec:
+    """How a SimCC network's classes are read."""
+    return SimccCodec(network.input_size, split=network.columns.out_features / network.input_size[1])
+
+
+def grey_levels(image: Tensor) -> NDArray:
+    """A normalised image (3, H, W) as it was, (H, W, 3) uint8."""
+    return np.clip(np.rint(image.permute(1, 2, 0).numpy() * STD + MEAN), 0, 255).astype(np.uint8)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,27 @@ class Example:
     teacher: NDArray
     label_map: NDArray
     teacher_map: NDArray
+
+
+@dataclass(frozen=True)
+class View:
+    """One person as one network sees it: image (H, W, 3) uint8, its predictions, and the label of one joint's x in px.
+
+    label is None where the joint has none.
+    """
+
+    image: NDArray
+    panel: Panel
+    label: float | None
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Where one joint is along x: probabilities (bins,) by who says so, and the bin of the label, None without one."""
+
+    title: str
+    probabilities: dict[str, NDArray]
+    label: int | None
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -126,13 +148,18 @@ def people(
     for image, row, line_of_axes in zip(images, panels, grid, strict=True):
         for panel, axes in zip(row, line_of_axes, strict=True):
             show(axes, image, panel.title)
-            for a, b in skeleton:
-                if panel.drawn[a] and panel.drawn[b]:
-                    ends = panel.keypoints[[a, b]]
-                    axes.plot(*ends.T, color="black", linewidth=2.6, solid_capstyle="round")
-                    axes.plot(*ends.T, color=side(joints[a], joints[b]), linewidth=1.5, solid_capstyle="round")
-            axes.plot(*panel.keypoints[panel.drawn].T, "o", color="white", markersize=2.4, mec="black", mew=0.4)
+            draw_pose(axes, panel, skeleton, joints)
     save(figure, path)
+
+
+def draw_pose(axes: Axes, panel: Panel, skeleton: Sequence[tuple[int, int]], joints: Sequence[str]) -> None:
+    """A skeleton over an image."""
+    for a, b in skeleton:
+        if panel.drawn[a] and panel.drawn[b]:
+            ends = panel.keypoints[[a, b]]
+            axes.plot(*ends.T, color="black", linewidth=2.6, solid_capstyle="round")
+            axes.plot(*ends.T, color=side(joints[a], joints[b]), linewidth=1.5, solid_capstyle="round")
+    axes.plot(*panel.keypoints[panel.drawn].T, "o", color="white", markersize=2.4, mec="black", mew=0.4)
 
 
 def side(a: str, b: str) -> str:
@@ -141,9 +168,9 @@ def side(a: str, b: str) -> str:
     return {("left",): LEFT, ("right",): RIGHT}.get(tuple(sorted(sides)), MIDDLE)
 
 
-def show(axes: Axes, image: NDArray, title: str) -> None:
+def show(axes: Axes, image: NDArray, title: str, interpolation: str = "bilinear") -> None:
     """An image without axes, its limits fixed."""
-    axes.imshow(image, interpolation="bilinear")
+    axes.imshow(image, interpolation=interpolation)
     axes.set_title(title, fontsize=7, pad=2)
     axes.set_xlim(-0.5, image.shape[1] - 0.5)
     axes.set_ylim(image.shape[0] - 0.5, -0.5)
@@ -173,3 +200,62 @@ def transfer(examples: Sequence[Example], path: Path) -> None:
         for axes in grid[1:]:
             axes.set(xticks=[], yticks=[])
     save(figure, path)
+
+
+def classes(
+    views: Sequence[Sequence[View]],
+    distributions: Sequence[Sequence[Classes]],
+    skeleton: Sequence[tuple[int, int]],
+    joints: Sequence[str],
+    path: Path,
+) -> None:
+    """A row per person: the images that the networks see, pixel by pixel, and one joint's classes along x."""
+    rows, images, plots = len(views), len(views[0]), len(distributions[0])
+    with rc_context({"axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(1.5 * images + 2.2 * plots, 1.75 * rows), layout="constrained")
+        grid = figure.subplots(rows, images + plots, squeeze=False, width_ratios=[1] * images + [1.4] * plots)
+    for seen, told, line_of_axes in zip(views, distributions, grid, strict=True):
+        for view, axes in zip(seen, line_of_axes, strict=False):
+            show(axes, view.image, view.panel.title, "nearest")
+            draw_pose(axes, view.panel, skeleton, joints)
+            if view.label is not None:
+                axes.axvline(view.label, color="white", linewidth=0.8, linestyle=":")
+        for found, axes in zip(told, line_of_axes[images:], strict=True):
+            draw_classes(axes, found)
+    for column in grid[:, images:].T:
+        handles, names = zip(*(axes.get_legend_handles_labels() for axes in column), strict=True)
+        legend = dict(zip(chain(*names), chain(*handles), strict=True))
+        column[-1].legend(
+            legend.values(),
+            legend.keys(),
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.12),
+            ncols=2,
+            fontsize=6,
+            frameon=False,
+        )
+    save(figure, path)
+
+
+def draw_classes(axes: Axes, found: Classes) -> None:
+    """Probabilities over the bins, half of them, about the first one's maximum; a band marks the label's bin."""
+    first, *_ = found.probabilities.values()
+    bins, centre = len(first), int(first.argmax())
+    start = min(max(0, centre - bins // 4), bins - bins // 2)
+    shown = slice(start, start + bins // 2)
+    if found.label is not None:
+        axes.axvspan(found.label, found.label + 1, color="#cccccc", linewidth=0, label="label")
+    for (name, values), colour in zip(found.probabilities.items(), COLOURS, strict=False):
+        edges = np.arange(shown.start, shown.stop + 1)
+        axes.stairs(
+            values[shown],
+            edges,
+            color=colour,
+            label=name,
+            baseline=None,
+            **line(name == "teacher") | {"linewidth": 1.1},
+        )
+    axes.set_xlim(shown.start, shown.stop)
+    axes.set_ylim(0, None)
+    axes.set_title(found.title, fontsize=7, pad=2)
+    axes.tick_params(labelsize=6)

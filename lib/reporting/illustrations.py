@@ -5,21 +5,22 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from lib.data.crops import Crops
+from lib.data.crops import Crops, open_crops
 from lib.files import read_csv
 from lib.metrics import HEADLINE
 from lib.reporting import Study
 from lib.reporting import figures as draw
-from lib.reporting.examples import TOLERANCE, person_panels, transfer_examples
+from lib.reporting.examples import TOLERANCE, class_examples, person_panels, transfer_examples
 from lib.reporting.provenance import seeds_of
 
 
 def illustrate(paper: str, study: Study, crops: Crops, folder: Path) -> list[str]:
-    """Draw <benchmark>_{pck,history,people,transfer}.png into a folder; return their markdown, with captions.
+    """Draw <benchmark>_{pck,history,people,transfer,classes}.png into a folder; return their markdown, with captions.
 
     Each is drawn as far as its runs were trained: `pck` where that is the metric, `people` where the images are, and
-    `transfer` where one of the roles is a teacher. Reads reports/plots/<paper>, data/raw/<benchmark> and the teacher's
-    weights in models/<paper>. crops: of the training persons.
+    where one of the roles is a teacher, `transfer` of its heatmaps or `classes` of it and of those who learn from it.
+    Reads reports/plots/<paper>, data/raw/<benchmark>, validation crops and weights in models/<paper>. crops: of the
+    training persons.
     """
     name, persons, metric = study.benchmark.name, study.benchmark.persons, study.benchmark.metric
     roles = {role: run for role, run in study.benchmark.roles.items() if run in study.results}
@@ -48,9 +49,18 @@ def illustrate(paper: str, study: Study, crops: Crops, folder: Path) -> list[str
         captions["people"] = (
             f"Evenly spaced {name} {persons}, seed {seed}; {found}. Blue: the person's left, orange: right."
         )
-    if "teacher" in roles:
-        weights = Path("models") / paper / roles["teacher"] / f"seed{seed}" / "weights.safetensors"
-        examples = transfer_examples(crops, weights, study.results[roles["teacher"]].spec)
+    teacher = roles.get("teacher")
+    if teacher and study.results[teacher].spec["simcc"]:
+        if draw_classes(paper, study, seed, folder):
+            captions["classes"] = (
+                f"What the networks see of evenly spaced {name} {persons}, pixel by pixel, and what they say about the "
+                f"x of one joint, seed {seed}: probabilities of its classes, the teacher's merged to as many as the "
+                "student's, without temperature; half of the view's width about the teacher's maximum. Grey, and "
+                "dotted in the images: the label. The joint is the one of which the teacher is as certain as of the "
+                "median joint."
+            )
+    elif teacher:
+        examples = transfer_examples(crops, weights(paper, teacher, seed), study.results[teacher].spec)
         draw.transfer(examples, folder / f"{study.key}_transfer.png")
         captions["transfer"] = (
             f"{name} training crops chosen by rule, after Fig. 3. Circle: label, cross: teacher's maximum; "
@@ -78,6 +88,31 @@ def draw_histories(study: Study, runs: Sequence[str], folder: Path) -> None:
 def draw_people(study: Study, predictions: Mapping[str, Mapping[str, NDArray]], folder: Path) -> None:
     """Predictions, by the role of their run, over images."""
     images, panels = person_panels(study.annotations, predictions, Path("data/raw") / study.key)
+    draw.people(images, panels, *skeleton_of(study), folder / f"{study.key}_people.png")
+
+
+def draw_classes(paper: str, study: Study, seed: int, folder: Path) -> bool:
+    """Views and classes of those roles that learn from a teacher, beside those of their size that do not; any there?"""
+    specs = {role: study.results[run].spec for role, run in study.benchmark.roles.items() if run in study.results}
+    groups = []
+    for role, spec in specs.items():
+        if spec["teacher"] in study.results:
+            alone = [one for one, other in specs.items() if not other["teacher"] and other["input"] == spec["input"]]
+            runs = {one: specs[one]["run"] for one in (*alone, role) if one != "teacher"}
+            groups.append({one: weights(paper, run, seed) for one, run in {"teacher": spec["teacher"], **runs}.items()})
+    if groups:
+        antialias = next(iter(specs.values()))["antialias"]
+        views, classes = class_examples(open_crops(study.crops, "val"), groups, antialias)
+        draw.classes(views, classes, *skeleton_of(study), folder / f"{study.key}_classes.png")
+    return bool(groups)
+
+
+def skeleton_of(study: Study) -> tuple[list[tuple[int, int]], list[str]]:
+    """Pairs of joints that a limb connects, and the joints' names."""
     category = study.annotations["categories"][0]
-    skeleton = [(a - 1, b - 1) for a, b in category["skeleton"]]
-    draw.people(images, panels, skeleton, category["keypoints"], folder / f"{study.key}_people.png")
+    return [(a - 1, b - 1) for a, b in category["skeleton"]], category["keypoints"]
+
+
+def weights(paper: str, run: str, seed: int) -> Path:
+    """The weights of a trained run."""
+    return Path("models") / paper / run / f"seed{seed}" / "weights.safetensors"

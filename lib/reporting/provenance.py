@@ -1,11 +1,11 @@
 """Where the numbers of a report come from: the scale of the trainings beside the paper's, data, seeds, revision."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lib.metrics import evaluated
 from lib.reporting import Result, Study
-from lib.reporting.tables import NOT_RUN, markdown, network
+from lib.reporting.tables import NOT_RUN, markdown, network, pixels
 
 NAMES = {
     "data": "data",
@@ -21,7 +21,7 @@ NAMES = {
     "torch": "PyTorch",
 }
 
-SCALE = ("input", "model", "distillation", "epochs", "train_samples")  # entries of a spec
+SCALE = ("input", "teacher_input", "model", "distillation", "epochs", "train_samples")  # entries of a spec
 
 
 def scale(study: Study, people: int, full: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -34,17 +34,23 @@ def scale(study: Study, people: int, full: Mapping[str, Mapping[str, Any]]) -> d
     spec, optimizer = result.spec, result.spec["optimizer"]
     predictions = next(iter(result.predictions.values()))
 
+    printed = study.benchmark.scale
+
+    def by_role(key: str, text: Callable[[str], str]) -> dict[str, str]:
+        return {role: text(roles[role]) if roles[role] in results else NOT_RUN for role in printed[key]}
+
+    def seen(run: str) -> str:
+        return pixels(results[run].spec["input"])
+
     def trained(run: str) -> str:
-        if run not in results:
-            return NOT_RUN
         model = results[run].spec["model"]
-        stem = model.get("stem")
-        return network(model) + ("" if stem == full[run]["model"].get("stem") else f", {stem} stem")
+        stem = model["stem"] if "stacks" in model else None
+        return network(model) + (f", {stem} stem" if stem and stem != full[run]["model"]["stem"] else "")
 
     return {
         "data": study.annotations["info"]["source"],
-        "input": f"{spec['input'][0]} × {spec['input'][1]}",
-        "networks": {role: trained(roles[role]) for role in study.benchmark.scale["networks"]},
+        "input": by_role("input", seen) if isinstance(printed["input"], dict) else pixels(spec["input"]),
+        "networks": by_role("networks", trained),
         "epochs": str(spec["epochs"]),
         "optimizer": f"{optimizer['name']}, {optimizer['lr']:g}, batches of {spec['batch_size']}",
         "train": f"{min(spec['train_samples'] or people, people):,}",
@@ -62,7 +68,7 @@ def scale_table(studies: Sequence[Study], here: Mapping[str, Mapping[str, Any]],
         scales += [study.benchmark.scale, here[study.key]]
     rows = []
     for key, name in NAMES.items():
-        if key == "networks":
+        if isinstance(scales[0].get(key), dict):
             roles = dict.fromkeys(role for scale in scales for role in scale[key])
             rows += [[f"{name}: {role}", *(scale[key].get(role, "") for scale in scales)] for role in roles]
         else:

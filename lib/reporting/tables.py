@@ -1,5 +1,6 @@
 """Tables of a report in markdown: the paper's number, ours and the difference, each in its line."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
@@ -14,13 +15,21 @@ LEGEND = """\
 Each row of a printed table that the paper measured itself has up to three lines here: **paper**, the number as printed;
 **ours**, mean ± sample standard deviation over the seeds (no ± with one seed); **Δ**, ours − paper. Behind the name of
 a run stands the network that was trained, where a profile made it smaller than the paper's, so that two rows may show
-the same one: stacks × channels of hourglasses, encoder × channels of the decoder of MobilePose, and where several
-branches were trained together how many these were. *Quoted* lines are numbers of other authors that the paper prints;
-neither the paper nor this project ran them. *not run* means that no training here fills the cell, *nobody* that none of
-the evaluated persons counts there. Accuracies are those of the networks and schedules listed above. Cost columns always
+the same one: stacks × channels of hourglasses, encoder × channels of the decoder of MobilePose, width of HRNets and
+depth of ResNets with what else was made smaller, and where several branches were trained together how many these were;
+and its input, where that is not the paper's. *Quoted* lines are numbers of other authors that the paper prints; neither
+the paper nor this project ran them. *not run* means that no training here fills the cell, *nobody* that none of the
+evaluated persons counts there. Accuracies are those of the networks and schedules listed above. Cost columns always
 belong to the full-size network, counted here; their Δ is “=” where the count rounds to the printed number, or is cut to
 it in a table that prints cut numbers."""
-COSTS = {"params_m": ("# Param", "M"), "gflops": ("operations", "G"), "gimacs": ("multiply-accumulates", "G")}
+COSTS = {
+    "params_m": ("# Param", "M"),
+    "gflops": ("operations", "G"),
+    "gsummary": ("FLOPs of HRNet's summary", "G"),
+    "gimacs": ("multiply-accumulates", "G"),
+}
+HRNET = {"blocks": 4, "modules": [1, 4, 3], "stem": 64}  # of every published one
+RESNET = {"width": 64, "channels": 256}  # SimpleBaseline's
 
 
 @dataclass(frozen=True)
@@ -68,14 +77,19 @@ def cost_cell(printed: str, metric: str, counted: Sequence[Mapping[str, float]],
         return Cell(printed)
     unit = COSTS[metric][1]
     value = sum(network[metric] for network in counted)
-    ours = f"{value:.2f}{unit}"
+    ours = cost_text(value) + unit
     text = printed.removesuffix(unit)
     if not number(text):
         return Cell(printed, ours)
     decimals = decimals_of(text)
     shown = floor(value * 10**decimals) / 10**decimals if truncated else value
     agrees = f"{shown:.{decimals}f}" == text
-    return Cell(printed, ours, "=" if agrees else f"{signed(value - float(text), 2)}{unit}")
+    return Cell(printed, ours, "=" if agrees else f"{signed(value - float(text), max(2, decimals))}{unit}")
+
+
+def cost_text(value: float) -> str:
+    """A cost to four significant digits."""
+    return f"{value:#.4g}"
 
 
 def number(text: str) -> bool:
@@ -144,7 +158,7 @@ def run_names(
     full: Mapping[str, Mapping[str, Any]],
     settings: Mapping[str, str],
 ) -> dict[str, str]:
-    """Names of those runs that were trained; in brackets the network where it is not the paper's, and the settings.
+    """Names of those runs that were trained; in brackets network and input where not the paper's, and the settings.
 
     specs: spec.json by trained run; full: the same at the paper's scale; settings: as in a Table.
     """
@@ -153,7 +167,8 @@ def run_names(
         if run not in specs:
             continue
         spec = specs[run]
-        details = [] if trained_network(spec) == trained_network(full[run]) else [trained_network(spec)]
+        shown = ((trained_network(one), f"{pixels(one['input'])} px") for one in (spec, full[run]))
+        details = [here for here, there in zip(*shown, strict=True) if here != there]
         if spec["distillation"]:
             details += [f"{name} {setting(spec, key)}" for name, key in settings.items()]
         names[run] = f"`{run}` ({', '.join(details)})" if details else f"`{run}`"
@@ -161,8 +176,24 @@ def run_names(
 
 
 def network(model: Mapping[str, Any]) -> str:
-    """Stacks × channels of a model, or encoder × channels of the decoder."""
-    return f"{model['stacks'] if 'stacks' in model else model['encoder']} × {model['channels']}"
+    """A model in a few words: stacks × channels, encoder × channels of the decoder, HRNet-W<width> or ResNet-<depth>.
+
+    Then follows what an HRNet or a ResNet has other than the published ones, and a splitting factor other than 2.
+    """
+    if "modules" in model:
+        name, own = f"HRNet-W{model['width']}", HRNET
+    elif "blocks" in model:
+        name, own = f"ResNet-{3 * sum(model['blocks']) + 2}", RESNET  # three convolutions a block, first and last layer
+    else:
+        return f"{model['stacks'] if 'stacks' in model else model['encoder']} × {model['channels']}"
+    published = {**own, "split": 2}
+    others = {key: model[key] for key, value in published.items() if model.get(key, value) != value}
+    return ", ".join([name, *(f"{key} {text_of(value)}" for key, value in others.items())])
+
+
+def pixels(sides: Sequence[int]) -> str:
+    """An image's height × width."""
+    return " × ".join(map(str, sides))
 
 
 def trained_network(spec: Mapping[str, Any]) -> str:
@@ -185,21 +216,28 @@ def bold(text: str) -> str:
 
 
 def speed_table(
-    costs: Mapping[str, Mapping[str, float]], metrics: Iterable[str], batch_sizes: Sequence[int], reference: str
+    costs: Mapping[str, Mapping[str, float]],
+    inputs: Mapping[str, Sequence[int]],
+    metrics: Iterable[str],
+    batch_sizes: Sequence[int],
+    reference: str,
 ) -> str:
-    """Costs (metrics of COSTS), CPU latency and throughput of each network, the last also relative to a reference."""
+    """Costs (metrics of COSTS), CPU latency and throughput of each network, the last also relative to a reference.
+
+    inputs: height and width in px of each network's image.
+    """
     counted = [(metric, *COSTS[metric]) for metric in metrics]
-    header = ["network", *(heading for _, heading, _ in counted)]
+    header = ["network", "input, px", *(heading for _, heading, _ in counted)]
     for size in batch_sizes:
         header += [f"ms, batch {size}", f"images/s, batch {size}", f"× `{reference}`, batch {size}"]
     rows = []
     for name, cost in costs.items():
-        row = [f"`{name}`", *(f"{cost[metric]:.2f}{unit}" for metric, _, unit in counted)]
+        row = [f"`{name}`", pixels(inputs[name]), *(cost_text(cost[metric]) + unit for metric, _, unit in counted)]
         for size in batch_sizes:
             measured = (cost[f"latency_ms_b{size}"], cost[f"throughput_b{size}"], cost[f"speedup_b{size}"])
             row += [f"{measured[0]:.0f}", f"{measured[1]:.2f}", f"{measured[2]:.1f}"]
         rows.append(row)
-    return markdown(header, rows)
+    return markdown(header, rows, 2)
 
 
 def benchmark_table(benchmark: Benchmark, metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
@@ -236,4 +274,13 @@ def setting(spec: Mapping[str, Any], key: str) -> str:
     value: Any = spec
     for part in key.split("."):
         value = value[part]
-    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return text_of(value)
+
+
+def text_of(value: Any) -> str:
+    """A value as params.yaml would have it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(text_of, value))}]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lib.codecs.heatmap import HeatmapCodec
 from lib.data.batches import Batch
 from lib.params import TrainSpec
 
@@ -49,29 +48,34 @@ def build_task(
 ) -> Task:
     """Build the task of a training: its method around a student and, where one is fixed beforehand, a teacher."""
     from lib.models.multibranch import build_branches
+    from lib.tasks.cdkd import CrossDomainDistillation
     from lib.tasks.fpd import FastPoseDistillation
     from lib.tasks.okdhp import OnlineDistillation
+
+    base = supervised_task(spec, student, flip_pairs)
+    if spec.distillation is None:
+        return base
+    settings = spec.distillation.model_dump()
+    method = settings.pop("method")
+    if method == "fpd":
+        return FastPoseDistillation(student, base.codec, flip_pairs, teacher, **settings)
+    if method == "cdkd":
+        sizes = {"student_input": spec.input, "teacher_input": spec.teacher_input}
+        return CrossDomainDistillation(base, teacher, **sizes, **settings)
+    others = [{**branch, "joints": student.joints} for branch in settings.pop("branches")]
+    network = build_branches(student, others, settings.pop("shared"), settings.pop("aggregation"), settings["variant"])
+    return OnlineDistillation(network, base.codec, flip_pairs, **settings)
+
+
+def supervised_task(spec: TrainSpec, student: nn.Module, flip_pairs: Sequence[tuple[int, int]]) -> Task:
+    """Build the task that learns from labels alone, by the kind of the student's output."""
+    from lib.codecs.heatmap import HeatmapCodec
+    from lib.codecs.simcc import SimccCodec
+    from lib.tasks.simcc import SimccSupervised
     from lib.tasks.supervised import Supervised
 
-    codec = HeatmapCodec(
-        spec.input,
-        sigma=spec.heatmap.sigma,
-        scaling=spec.heatmap.scaling,
-        quarter_offset=spec.decoding.quarter_offset,
-    )
-    method = spec.distillation
-    if method is None:
-        return Supervised(student, codec, flip_pairs)
-    if method.method == "fpd":
-        return FastPoseDistillation(student, codec, flip_pairs, teacher, method.alpha, method.loss, method.variant)
-    others = [{**branch.model_dump(), "joints": student.joints} for branch in method.branches]
-    return OnlineDistillation(
-        build_branches(student, others, method.shared, method.aggregation, method.variant),
-        codec,
-        flip_pairs,
-        alpha=method.alpha,
-        beta=method.beta,
-        temperature=method.temperature,
-        loss=method.loss,
-        variant=method.variant,
-    )
+    if student.output == "simcc":
+        target = spec.simcc.model_dump(exclude={"target"})
+        return SimccSupervised(student, SimccCodec(spec.input, split=spec.model.split, **target), flip_pairs)
+    codec = HeatmapCodec(spec.input, **spec.heatmap.model_dump(), refinement=spec.decoding.refinement)
+    return Supervised(student, codec, flip_pairs)

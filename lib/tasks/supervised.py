@@ -31,8 +31,12 @@ class Supervised(Task):
         self.flip_pairs = flip_pairs
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.losses(self.student(batch.images["student"]), batch)
+
+    def losses(self, outputs: list[Tensor], batch: Batch) -> dict[str, Tensor]:
+        """The losses of the student's outputs on a batch."""
         target = self.codec.encode(batch.keypoints)
-        return {"mse": sum(mse(maps, target, batch.visible) for maps in self.student(batch.images["student"]))}
+        return {"mse": sum(mse(maps, target, batch.visible) for maps in outputs)}
 
     @torch.no_grad()
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,193 @@
+"""CDKD's tables: every row is filled by the run that it describes."""
+
+import pytest
+import yaml
+
+from lib.papers import load_paper
+from lib.params import Model, Params, load_params
+from lib.reporting.tables import network, pixels
+from tests.test_papers import ROOT, branches, hourglass, specs, tables
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return load_params(ROOT / "params.yaml")
+
+
+def depth(model: Model) -> str:
+    """The name of a backbone as CDKD's tables print it; any other where it is not the published one."""
+    return network(model.model_dump(mode="json") | {"split": 2})
+
+
+@pytest.mark.parametrize(("number", "prefix"), [(1, "mpii"), (2, "coco")])
+def test_main_rows_of_cdkd_are_what_they_say(number, prefix, params):
+    """Tables 1 and 2: input, backbone, head and splitting factor; the costs are those of the deployed network."""
+    run, complexity = specs(params, "cdkd"), params.complexity
+    for row in tables("cdkd")[number].rows:
+        method, size, backbone = row.labels
+        if row.run is None:
+            assert method.split(" ")[0].lower() in ("cal", "tokenpose", "prtr", "rle", "pct", "distillpose")
+            continue
+        if row.run == "mpii_mean_pose":
+            continue
+        spec = run[row.run]
+        assert (spec.dataset, pixels(spec.input)) == (prefix, size)
+        if method.startswith("OKDHP"):
+            assert hourglass(spec, 4) and branches(spec) == ([4, 4, 4], 2) and spec.distillation.variant == "released"
+            (counted,) = row.networks
+            one = complexity.training[counted]
+            assert (one.model, one.shared, one.auxiliary, one.variant) == (spec.model, 2, (4, 4), "released")
+            continue
+        simcc = "simcc" in method.lower() or method.startswith("CDKD")
+        assert (depth(spec.model), spec.model.head) == (backbone, "simcc" if simcc else "heatmap"), row
+        assert spec.model.split == (3 if "*" in method else 2) or not simcc
+        assert (spec.decoding.refinement == "dark") == (spec.heatmap.centre == "subpixel") == method.startswith("Dark")
+        assert (spec.distillation is not None) == method.startswith("CDKD")
+        if spec.distillation:
+            teacher = run[spec.teacher]
+            assert (teacher.model, teacher.input) == (spec.model, (256, 256)) and spec.teacher_input == (256, 256)
+        if row.printed:
+            (counted,) = row.networks
+            assert complexity.networks[counted].input == spec.input
+            assert complexity.networks[counted].model == spec.model, row
+
+
+def test_modules_of_cdkd_are_ticked_as_they_are_trained(params):
+    """Tables 3 and 4, and those rows of Table 5 that are the same runs."""
+    printed, run = tables("cdkd"), specs(params, "cdkd")
+    for number in (3, 4):
+        for row in printed[number].rows:
+            projector, ensemble, sau, necm, etht = (label == "✓" for label in row.labels[1:])
+            found = run[row.run].distillation
+            if found is None:
+                assert not any((projector, ensemble, sau, necm, etht))
+                continue
+            assert (found.features == "sape", found.logits == "cca") == (projector, necm)
+            if projector:
+                assert (found.projectors, bool(found.kernels)) == (3 if ensemble else 1, sau)
+            if necm:
+                assert found.learned == (("tau",) if etht else ())
+    by_name = {row.labels[1].removesuffix(" (ours)"): row.run for row in printed[5].rows if "ours" in row.labels[1]}
+    third = [row.run for row in printed[3].rows]
+    assert by_name == dict(zip(("Projector Ensemble", "SAPE", "NECM", "CCA"), third[2:6], strict=True))
+
+
+def test_ablations_of_cdkd_vary_what_their_rows_say(params):
+    """Tables 5 to 8: alignments, projectors, kernels and learned numbers, and everything else as in CDKD's row."""
+    printed, run = tables("cdkd"), specs(params, "cdkd")
+    main = run["mpii_cdkd_64"]
+
+    def varies(number: int, key: str) -> list:
+        """The values of one setting, all others being those of CDKD."""
+        found = [run[row.run] for row in printed[number].rows]
+        for spec in found:
+            assert spec.model_copy(update={"run": main.run, "distillation": main.distillation}) == main
+            value = {key: getattr(main.distillation, key)}
+            assert spec.distillation.model_copy(update=value) == main.distillation
+        return [getattr(spec.distillation, key) for spec in found]
+
+    assert [str(count) for count in varies(6, "projectors")] == [row.labels[0] for row in printed[6].rows]
+    counts = [tuple(str(kernels.count(size)) for size in (3, 5, 7, 9)) for kernels in varies(7, "kernels")]
+    assert counts == [row.labels for row in printed[7].rows]
+    symbols = {"tau": "τ", "alpha": "α", "beta": "β"}
+    learned = [", ".join(symbols[name] for name in names) or "-" for names in varies(8, "learned")]
+    assert learned == [row.labels[1] for row in printed[8].rows]
+
+    conventional = {row.labels: run[row.run] for row in printed[5].rows if "ours" not in row.labels[1] and row.printed}
+    found = {labels: (spec.distillation.features, spec.distillation.logits) for labels, spec in conventional.items()}
+    assert found == {
+        ("Feature distillation", "Conv Downsample [36]"): ("convolution", "none"),
+        ("Feature distillation", "Fully Connected Layer [24]"): ("fully_connected", "none"),
+        ("Logit distillation", "Same Class Number [10]"): ("none", "same"),
+        ("Logit distillation", "Fully Connected Layer [37]"): ("none", "fully_connected"),
+    }
+    for spec in conventional.values():
+        assert spec.distillation.learned == () or spec.distillation.logits == "none"
+        assert (spec.model, spec.input) == (main.model, main.input)
+    same = next(spec for spec in conventional.values() if spec.distillation.logits == "same")
+    teacher = run[same.teacher]
+    assert same.teacher == printed[5].rows[-1].run
+    assert teacher.model.split * teacher.input[1] == same.model.split * same.input[1]
+
+
+def test_other_networks_of_cdkd_are_what_their_rows_say(params):
+    """Tables 9 and 10: CCA alone from HRNet-W48 to ResNet-50, SAPE alone between heatmaps; teachers of 256 px."""
+    printed, run = tables("cdkd"), specs(params, "cdkd")
+    teacher, alone, cca = (run[row.run] for row in printed[9].rows)
+    assert [pixels(spec.input) for spec in (teacher, alone, cca)] == [row.labels[1] for row in printed[9].rows]
+    assert (depth(teacher.model), depth(cca.model), cca.teacher) == ("HRNet-W48", "ResNet-50", teacher.run)
+    assert (alone.model, alone.epochs) == (cca.model, cca.epochs)
+    assert (cca.distillation.features, cca.distillation.logits, cca.distillation.learned) == ("none", "cca", ("tau",))
+    heatmaps, sape = (run[row.run] for row in printed[10].rows if row.run)
+    assert heatmaps.run == next(row.run for row in printed[1].rows if row.labels[:2] == ("HRNet [3]", "64 × 64"))
+    assert (sape.distillation.features, sape.distillation.logits, len(sape.distillation.kernels)) == ("sape", "none", 4)
+    assert run[sape.teacher].model == sape.model == heatmaps.model and sape.model.head == "heatmap"
+    assert sape.teacher in {row.run for row in printed[1].rows}
+
+
+def test_study_on_lsp_varies_the_parts_of_cdkd_at_both_sizes(params):
+    run = specs(params, "cdkd")
+    pairs = [
+        (effect["treated"], effect["control"]) for effect in load_paper("cdkd").effects if "LSP" in effect["question"]
+    ]
+    for side in (64, 32):
+        parts = {name: run[f"lsp_{name}_{side}"].distillation for name in ("sape", "cca", "cdkd", "released")}
+        assert [(f"lsp_{name}_{side}", f"lsp_simcc_{side}") in pairs for name in parts] == [True] * 4
+        full = parts["cdkd"]
+        assert full == run[f"mpii_cdkd_{side}"].distillation
+        assert parts["sape"] == full.model_copy(update={"logits": "none"})
+        assert parts["cca"] == full.model_copy(update={"features": "none"})
+        released = {"alpha": 1e-4, "beta": 1e-5, "variant": "released"}
+        assert parts["released"] == full.model_copy(update=released)
+    assert len(pairs) == 8
+
+
+def test_decisions_of_cdkd_agree_with_params(params):
+    cdkd, run = params.cdkd, specs(params, "cdkd")
+    assert (cdkd.alpha, cdkd.beta, cdkd.tau, cdkd.learned, cdkd.variant) == (1, 1, 4, ("tau",), "paper")
+    assert (cdkd.projectors, cdkd.kernels, cdkd.antialias, cdkd.pretrained) == (3, (3, 5, 7, 7), False, True)
+    assert [(cdkd.simcc[name].target, cdkd.simcc[name].smoothing) for name in ("mpii", "coco", "lsp")] == [
+        ("one_hot", 0.2),
+        ("one_hot", 0),
+        ("one_hot", 0.2),
+    ]
+    assert (cdkd.heatmap.sigma, cdkd.heatmap.centre, cdkd.decoding.refinement) == (1, "pixel", "quarter")
+    hrnet, resnet = cdkd.schedules["hrnet"], cdkd.schedules["simplebaseline"]
+    assert (hrnet.epochs, hrnet.optimizer.milestones, hrnet.batch_size) == (210, (170, 200), 64)
+    assert (resnet.epochs, resnet.optimizer.milestones, resnet.batch_size) == (140, (90, 120), 64)
+    for schedule in (hrnet, resnet):
+        assert (schedule.optimizer.name, schedule.optimizer.lr, schedule.optimizer.weight_decay) == ("adam", 1e-3, 0)
+    competitor = run["mpii_okdhp_64"]
+    okdhp = params.paper_spec("okdhp", "mpii_hg4")
+    assert (competitor.optimizer, competitor.epochs, competitor.batch_size, competitor.augmentation) == (
+        *(okdhp.optimizer, okdhp.epochs, okdhp.batch_size, okdhp.augmentation),
+    )
+    square = params.packs["coco_square"]
+    assert (square.input, square.boxes, square.padding) == ((256, 256), "detections", 1.25)
+    assert cdkd.augmentation["lsp"] == cdkd.augmentation["mpii"]
+    coco = cdkd.augmentation["coco"]
+    assert (coco.scale, coco.rotation, coco.half_body) == ((0.65, 1.35), 45, 0.3)
+
+
+def test_labels_and_gains_of_cdkd_are_printed_ones(shared_data):
+    """Sizes, backbones and counts in the rows' labels; a gain behind a number is what its effect quotes."""
+    path = shared_data.parent / "papers/tables/cdkd.yaml"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    facts = yaml.load(path.read_text(), Loader=yaml.BaseLoader)["tables"]
+    quoted = {(effect["treated"], effect["printed"]) for effect in load_paper("cdkd").effects}
+    names = {"size": "input_size", "backbone": "backbone", "projectors": "projectors", "role": "role"}
+    names |= {"three": "conv_3x3", "five": "conv_5x5", "seven": "conv_7x7", "nine": "conv_9x9"}
+    gains = []
+    for number, table in tables("cdkd").items():
+        for row, fact in zip(table.rows, facts[f"table_{number}"]["rows"], strict=False):
+            for label, text in zip(table.labels, row.labels, strict=True):
+                if label in names:
+                    expected = fact[names[label]].replace("x", " × ") if label == "size" else fact[names[label]]
+                    printed_once = number == 10 and label == "backbone" and text == "-"
+                    assert text == expected.replace("null", "-") or printed_once, (number, row)
+            for name in ("gain", "ap_gain", "ar_gain"):
+                if row.run and fact.get(name, "null") != "null":
+                    gains.append(fact[name])
+                    assert any(run == row.run and f"+{fact[name]} " in text for run, text in quoted), (number, row)
+    assert sorted(gains) == sorted(["1.022", "1.882", "0.9", "1.7", "1.4", "2.0", "2.1", "1.405"])
