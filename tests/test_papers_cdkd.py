@@ -146,13 +146,13 @@ def test_decisions_of_cdkd_agree_with_params(params):
     cdkd, run = params.cdkd, specs(params, "cdkd")
     assert (cdkd.alpha, cdkd.beta, cdkd.tau, cdkd.learned, cdkd.variant) == (1, 1, 4, ("tau",), "paper")
     assert (cdkd.projectors, cdkd.kernels, cdkd.antialias, cdkd.pretrained) == (3, (3, 5, 7, 7), False, True)
-    assert [(cdkd.simcc[name].target, cdkd.simcc[name].smoothing) for name in ("mpii", "coco", "lsp")] == [
+    assert [(cdkd.simcc[name].target, cdkd.simcc[name].smoothing) for name in ("mpii", "coco")] == [
         ("one_hot", 0.2),
         ("one_hot", 0),
-        ("one_hot", 0.2),
     ]
+    assert (cdkd.simcc["lsp"].target, cdkd.simcc["lsp"].sigma) == ("gaussian", 4)
     assert (cdkd.heatmap.sigma, cdkd.heatmap.centre, cdkd.decoding.refinement) == (1, "pixel", "quarter")
-    hrnet, resnet = cdkd.schedules["hrnet"], cdkd.schedules["simplebaseline"]
+    hrnet, resnet = cdkd.schedules.hrnet, cdkd.schedules.simplebaseline
     assert (hrnet.epochs, hrnet.optimizer.milestones, hrnet.batch_size) == (210, (170, 200), 64)
     assert (resnet.epochs, resnet.optimizer.milestones, resnet.batch_size) == (140, (90, 120), 64)
     for schedule in (hrnet, resnet):
