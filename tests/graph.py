@@ -19,9 +19,9 @@ class Stage:
 
     @property
     def module(self) -> str:
-        """The module that the command runs."""
+        """The module that the command runs, by a launcher or not."""
         words = self.command.split()
-        return words[words.index("-m") + 1]
+        return words[len(words) - words[::-1].index("-m")]
 
 
 def load_stages() -> list[Stage]:

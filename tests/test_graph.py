@@ -35,5 +35,5 @@ def test_the_code_stage_covers_all_modules():
 def test_launcher_device_and_processes_are_no_part_of_a_result():
     """DVC locks the command line, so whatever may differ between machines must not be in it."""
     for stage in STAGES.values():
-        assert stage.command.startswith(("python -m stages.", "${LAUNCH:-python} -m stages.train "))
+        assert stage.command.startswith(("python -m stages.", "${LAUNCH:-python -m lib.launch} -m stages.train "))
         assert not any(word in stage.command for word in ("torchrun", "cuda", "--nproc", "cpu"))
