@@ -78,6 +78,13 @@ def grid(matrix, height, width):
     return np.moveaxis(transform(matrix[None], points).reshape(height, width, 2), -1, 0)
 
 
+@pytest.mark.parametrize("boxes", ["annotations", "detections"])
+def test_the_annotations_that_predictions_are_scored_with_lie_beside_the_crops(tmp_path, boxes):
+    data = dataset(tmp_path / "data", {"a.png": np.zeros((24, 16, 3), np.uint8)}, [person()], [found()])
+    pack(data, data, tmp_path / "crops", input=(24, 16), padding=1.0, margin=1.0, boxes=boxes)
+    assert (tmp_path / "crops/val.json").read_bytes() == (data / "val.json").read_bytes()
+
+
 def test_box_equal_to_the_image_gives_the_image(tmp_path):
     crops = packed(tmp_path, {"a.png": NOISE}, [person()])
     assert np.array_equal(crops.images[0], NOISE)

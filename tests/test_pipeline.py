@@ -96,8 +96,7 @@ def pipeline(tmp_path_factory) -> tuple[Path, dict[str, set[str]]]:
         box = tmp_path_factory.mktemp("box")
         copy([*stage.deps, *code(world, stage)], world, box)
         before = files(box)
-        command = [sys.executable, "-m", *stage.command.partition(stage.module)[1:]]
-        command = [*command[:3], *command.pop().split()]
+        command = [sys.executable, "-m", stage.module, *stage.command.partition(stage.module)[2].split()]
         done = subprocess.run(command, cwd=box, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{stage.name}\n{done.stdout}\n{done.stderr}"
         observed[stage.name] = files(box) - before
