@@ -284,12 +284,12 @@ MISTAKES = {
     "temperature out of range": ({"cdkd.runs.mpii_necm.tau": 30}, ["cdkd.runs.mpii_necm.tau is 30"]),
     "even kernel": ({"cdkd.kernels": [3, 4]}, ["cdkd.kernels.1 is 4"]),
     "smoothing of all": (
-        {"cdkd.simcc.lsp.smoothing": 1},
-        ["cdkd.simcc.lsp.smoothing is 1", "less than 1"],
+        {"cdkd.simcc.mpii.smoothing": 1},
+        ["cdkd.simcc.mpii.smoothing is 1", "less than 1"],
     ),
     "spread of a class": (
-        {"cdkd.simcc.lsp.sigma": 1},
-        ["unknown key cdkd.simcc.lsp.sigma", "known here: target, smoothing"],
+        {"cdkd.simcc.mpii.sigma": 1},
+        ["unknown key cdkd.simcc.mpii.sigma", "known here: target, smoothing"],
     ),
     "unknown target": (
         {"cdkd.simcc.lsp.target": "onehot"},

@@ -30,11 +30,14 @@ RUNS = {
     },
     "cdkd": {
         "supervised": [
-            *("mpii_teacher", "mpii_teacher_k05", "mpii_teacher_heatmap", "mpii_simbase_r50_32", "mpii_dark_64"),
-            *("mpii_simcc_64", "coco_teacher_w48", "coco_simcc_64", "lsp_teacher"),
+            "mpii_teacher",
+            "mpii_teacher_heatmap",
+            "mpii_simbase_r50_32",
+            "coco_teacher_w48",
+            "lsp_teacher",
         ],
         "okdhp": ["mpii_okdhp_64"],
-        "runs": ["mpii_cdkd_64", "mpii_logits_same", "mpii_hrnet_sape_64", "coco_simcc_r50_cca_64", "lsp_released_32"],
+        "runs": ["mpii_cdkd_64", "mpii_hrnet_sape_64", "coco_simcc_r50_cca_64", "lsp_released_32"],
     },
 }
 TRAINED = {f"{paper}.{run}" for paper, groups in RUNS.items() for runs in groups.values() for run in runs}

@@ -12,8 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from lib.errors import InputError
-from lib.params.cdkd import Cdkd
-from lib.params.cdkd import Distilled as CrossDomain
+from lib.params.cdkd import Cdkd, Distilled
 from lib.params.fpd import Fpd
 from lib.params.okdhp import Branched, Okdhp, auxiliary_models
 from lib.params.papers import SIDE_UNIT, Paper, Supervised, TrainSpec, built, input_size, scaled_size
@@ -182,7 +181,7 @@ def check_paper(params: Params, paper: str, path: Path | str) -> None:
                     raise InputError(f"{path}: {key}.model differs from that of {other}, whose weights it starts from")
             if isinstance(run, Branched):
                 check_branches(f"{path}: {key}", run)
-            if isinstance(run, CrossDomain):
+            if isinstance(run, Distilled):
                 check_domains(f"{path}: {key}", run, settings, params)
     for dataset, augmentation in settings.augmentation.items():
         low, high = augmentation.scale
@@ -199,7 +198,7 @@ def check_input(key: str, run: Supervised) -> None:
             raise InputError(f"{key}.input has {side} px; a network named {run.model.name} takes multiples of {unit}")
 
 
-def check_domains(key: str, run: CrossDomain, settings: Cdkd, params: Params) -> None:
+def check_domains(key: str, run: Distilled, settings: Cdkd, params: Params) -> None:
     """Refuse a teacher whose maps or classes cannot be aligned with the student's."""
     teacher = settings.supervised[run.teacher]
     if teacher.model.head != run.model.head:

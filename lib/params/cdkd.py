@@ -5,6 +5,7 @@ from typing import Any
 from lib.params.okdhp import Ablation, auxiliary_models, scaled_shared
 from lib.params.papers import (
     ClassAlignment,
+    CrossDomain,
     CrossDomainDistillation,
     FeatureAlignment,
     Kernels,
@@ -73,18 +74,9 @@ class Schedules(Section):
 Run = Baseline | Competitor | Distilled
 
 
-class Cdkd(Paper):
+class Cdkd(Paper, CrossDomain):
     """Settings that all runs share, schedules by architecture, and the runs in three groups by what they learn from."""
 
-    alpha: Weight
-    beta: Weight
-    features: FeatureAlignment
-    projectors: Count
-    kernels: Kernels
-    logits: ClassAlignment
-    tau: Temperature
-    learned: Learned
-    variant: Variant
     pretrained: bool
     antialias: bool
     simcc: dict[Name, Simcc]
@@ -112,7 +104,7 @@ class Cdkd(Paper):
             return OnlineDistillation(**{name: getattr(run, name) for name in names}, shared=shared, branches=branches)
         if not isinstance(run, Distilled):
             return None
-        names = [name for name in CrossDomainDistillation.model_fields if name != "method"]
+        names = CrossDomain.model_fields
         own = {name: getattr(run, name) for name in names if getattr(run, name) is not None}
         return CrossDomainDistillation(**{name: getattr(self, name) for name in names} | own)
 

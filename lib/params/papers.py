@@ -64,13 +64,12 @@ class OnlineDistillation(Section):
     branches: tuple[Model, ...]
 
 
-class CrossDomainDistillation(Section):
+class CrossDomain(Section):
     """CDKD Eq. 8: weights, how features and classes of the two networks are aligned, and what ETHT learns.
 
     kernels: of the SAU's convolutions, none: no SAU; tau: the temperature, with ETHT the first one.
     """
 
-    method: Literal["cdkd"] = "cdkd"
     alpha: Weight
     beta: Weight
     features: FeatureAlignment
@@ -80,6 +79,12 @@ class CrossDomainDistillation(Section):
     tau: Temperature
     learned: Learned
     variant: Variant
+
+
+class CrossDomainDistillation(CrossDomain):
+    """CDKD as one run's method."""
+
+    method: Literal["cdkd"] = "cdkd"
 
 
 Distillation = Annotated[

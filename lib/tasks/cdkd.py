@@ -12,7 +12,6 @@ from lib.errors import InputError
 from lib.models.posenet import MAP_STRIDE
 from lib.models.projectors import Size, build_class_layers, build_projectors
 from lib.tasks import Task
-from lib.tasks.simcc import SimccSupervised
 from lib.tasks.supervised import Supervised
 
 TAU_RANGE = (1.0, 21.0)  # of a learned temperature: that of CTKD (Li et al., AAAI 2023), which the strategy follows
@@ -80,7 +79,7 @@ class CrossDomainDistillation(Task):
 
     def __init__(
         self,
-        base: Supervised | SimccSupervised,
+        base: Supervised,
         teacher: nn.Module,
         *,
         student_input: Size,

@@ -1,15 +1,12 @@
 """Classification of coordinates (SimCC, Li et al., ECCV 2022) from labels alone."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.codecs.simcc import SimccCodec
 from lib.data.batches import Batch
-from lib.tasks import Task
-from lib.tasks.supervised import swapped
+from lib.tasks.supervised import Supervised, swapped
 
 Axes = tuple[Tensor, Tensor]  # one of x (B, K, nx), one of y (B, K, ny)
 
@@ -27,20 +24,12 @@ def simcc_kl(outputs: Axes, targets: Axes, labelled: Tensor) -> Tensor:
     return (divergences * labelled).mean()
 
 
-class SimccSupervised(Task):
+class SimccSupervised(Supervised):
     """The divergence of both axes from the labels; joints outside the view are in no class and have no loss."""
 
-    def __init__(self, student: nn.Module, codec: SimccCodec, flip_pairs: Sequence[tuple[int, int]]):
-        super().__init__()
-        self.student = student
-        self.codec = codec
-        self.flip_pairs = flip_pairs
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.losses(self.student(batch.images["student"]), batch)
+    codec: SimccCodec
 
     def losses(self, outputs: Axes, batch: Batch) -> dict[str, Tensor]:
-        """The losses of the student's outputs on a batch."""
         labelled = batch.visible & self.codec.inside(batch.keypoints)
         return {"simcc": simcc_kl(outputs, self.codec.encode(batch.keypoints), labelled)}
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.codecs.heatmap import HeatmapCodec
+from lib.codecs.simcc import SimccCodec
 from lib.data.batches import Batch
 from lib.tasks import Task
 
@@ -22,9 +23,9 @@ def mse(maps: Tensor, target: Tensor, visible: Tensor | None = None) -> Tensor:
 
 
 class Supervised(Task):
-    """FPD Eq. 3 on every stack of an hourglass, summed over the stacks."""
+    """FPD Eq. 3 on every stack of an hourglass, summed over the stacks; other codecs have losses of their own."""
 
-    def __init__(self, student: nn.Module, codec: HeatmapCodec, flip_pairs: Sequence[tuple[int, int]]):
+    def __init__(self, student: nn.Module, codec: HeatmapCodec | SimccCodec, flip_pairs: Sequence[tuple[int, int]]):
         super().__init__()
         self.student = student
         self.codec = codec
