@@ -146,11 +146,11 @@ def test_a_parameter_changes_what_reads_it_and_nothing_else(pipeline):
         dvc("commit", "-f", "-q", "specs")
         return outdated()
 
-    after = {"evaluate@fpd", "report@fpd"}
+    after = {"evaluate@fpd", "report@fpd", "summary"}
     assert outdated_with(fpd={"alpha": 0.1}) == {"fpd@lsp_fpd", "fpd@mpii_fpd", "fpd_initialised@mpii_fpd_init"} | after
-    after = {"evaluate@okdhp", "report@okdhp"}
+    after = {"evaluate@okdhp", "report@okdhp", "summary"}
     changed = {f"okdhp@{run}" for run in RUNS["okdhp"]["runs"]}
     assert outdated_with(fpd={"alpha": 0.5}, okdhp={"beta": 3}) == changed | after
-    after = {"evaluate@cdkd", "report@cdkd"}
+    after = {"evaluate@cdkd", "report@cdkd", "summary"}
     changed = {f"cdkd@{run}" for run in RUNS["cdkd"]["runs"] if "released" not in run}
     assert outdated_with(okdhp={"beta": 2}, cdkd={"beta": 2}) == changed | after
