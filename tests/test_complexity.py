@@ -3,7 +3,6 @@
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -196,7 +195,8 @@ def test_stage_writes_numbers_for_every_network(tmp_path, monkeypatch):
         networks=networks,
         training={"branched": branched, "released": released},
     )
-    monkeypatch.setattr(complexity, "load_params", lambda: SimpleNamespace(complexity=settings))
+    (tmp_path / "data/specs").mkdir(parents=True)
+    (tmp_path / "data/specs/complexity.json").write_text(settings.model_dump_json())
     monkeypatch.setattr(complexity, "PERIOD", 0.02)
     monkeypatch.chdir(tmp_path)
     complexity.main()

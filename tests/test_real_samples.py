@@ -19,7 +19,7 @@ def trained(folder: Path, dataset: str, boxes: str, **changes) -> tuple[dict, di
     raw, annotations = data / "raw" / dataset, data / "annotations" / dataset
     formats.get(dataset).convert(raw, annotations)
     pack(annotations, raw, data / "crops" / dataset, input=(64, 64), padding=1.25, margin=1.5, boxes=boxes)
-    toy.train(folder, dataset=dataset, batch_size=4, **changes)
+    toy.train(folder, dataset=dataset, crops=dataset, batch_size=4, **changes)
     run = folder / "models/fpd/student/seed0"
     with (run / "history.csv").open() as file:
         history = list(csv.DictReader(file))
