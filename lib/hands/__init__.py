@@ -1,0 +1,1 @@
+"""Hands: joint orders, the MANO model, and renderings of it."""
