@@ -44,6 +44,12 @@ LAYOUTS = {
     "lsp": {"lsp": True, "lspet": True},
     "mpii": {"images": True, "annot": True, "mpii_human_pose_v1_u12_1.mat": False},
     "coco": {"annotations": True, "val2017": True, "train2017": False, "person_detection_results": False},
+    "rhd": {"training": True, "evaluation": True},
+    "stb": {"images": True, "labels": True},
+    "freihand": {
+        **{"training": True, "training_K.json": True, "training_xyz.json": True},
+        **dict.fromkeys(("evaluation", *(f"evaluation_{field}.json" for field in ("K", "scale", "xyz"))), False),
+    },
 }
 
 

@@ -2,10 +2,10 @@
 
 from types import ModuleType
 
-from lib.data.formats import coco, lsp, mpii
+from lib.data.formats import coco, freihand, lsp, mpii, rhd, stb
 from lib.errors import InputError
 
-_FORMATS = {"coco": coco, "lsp": lsp, "mpii": mpii}
+_FORMATS = {"coco": coco, "freihand": freihand, "lsp": lsp, "mpii": mpii, "rhd": rhd, "stb": stb}
 
 
 def get(name: str) -> ModuleType:
