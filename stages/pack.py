@@ -1,7 +1,8 @@
-"""Cut the people of a dataset out of its images."""
+"""Cut the people, or the hands, of a dataset out of its images."""
 
 from pathlib import Path
 
+from lib.data import formats
 from lib.data.crops import pack
 from lib.params import PackSpec
 from stages import load_spec, run
@@ -14,6 +15,7 @@ def main(name: str) -> None:
         Path("data/annotations") / spec.dataset,
         Path("data/raw") / spec.dataset,
         Path("data/crops") / name,
+        read_depth=getattr(formats.get(spec.dataset), "read_depth", None),
         **spec.model_dump(exclude={"dataset"}),
     )
 

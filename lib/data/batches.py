@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Literal
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lib.data.crops import Crops
+from lib.data.depth import LEVELS
 from lib.data.prefetch import prefetch
 from lib.data.warp import invert, middle, sample, transform, view_to_crop
 from lib.errors import InputError
@@ -45,9 +46,10 @@ class Augmentation:
 class Batch:
     """One batch on the device that trains.
 
-    images holds views of the same augmented person, each (B, 3, h, w) float32, normalised, channels_last. keypoints
-    (B, K, 2) float32 are px of the view "student" and may lie outside it; visible (B, K) bool says which have a usable
-    label. rows (B,) int64 are the people's rows in the crops.
+    images holds views of the same augmented person, each (B, 3, h, w) float32, normalised, channels_last; a view of
+    depth has three equal channels from -1 (near) to 1. keypoints (B, K, 2) float32 are px of the view "student" and may
+    lie outside it; of hands, (B, K, 3), they are relative to the root and in units of the hand's scale. visible (B, K)
+    bool says which have a usable label. rows (B,) int64 are the people's rows in the crops.
     """
 
     images: dict[str, Tensor]
@@ -71,12 +73,13 @@ class Batches:
         augmentation: for training; None for evaluation.
         rows: int64 rows of the crops to use, in this order; None: all.
         path: "cv2" warps in threads on the CPU, "grid_sample" on the device; None: by the device.
+        depth: names of the views that show depth in place of the image.
         antialias: each pixel of a view is the mean of n x n bilinear samples of its area, n being the unaugmented
             distance of two pixels in crop px, rounded up, so that no part of the crop is skipped; without it, one
             sample. Where things are is the same.
 
     Raises:
-        InputError: there are no rows, or the processes cannot share a batch evenly.
+        InputError: there are no rows, the crops have no depth, or the processes cannot share a batch evenly.
     """
 
     def __init__(
@@ -93,7 +96,10 @@ class Batches:
         rows: NDArray[np.int64] | None = None,
         path: Literal["cv2", "grid_sample"] | None = None,
         antialias: bool = False,
+        depth: Collection[str] = (),
     ) -> None:
+        if depth and crops.depth is None:
+            raise InputError("the crops have no depth, which a network here sees: train it on a dataset with depth")
         self.rows = np.arange(len(crops.ids)) if rows is None else rows
         count = len(self.rows)
         if not count:
@@ -103,12 +109,14 @@ class Batches:
             raise InputError(
                 f"batch size {self.batch_size} (of {count} people) on {world} processes; expected a multiple of {world}"
             )
-        self.crops, self.sizes, self.augmentation, self.seed = crops, sizes, augmentation, seed
+        self.crops, self.sizes, self.augmentation, self.seed, self.depth = crops, sizes, augmentation, seed, depth
         self.rank, self.world = (rank, world) if augmentation else (0, 1)
         self.device = torch.device(device)
         path = path or ("grid_sample" if self.device.type == "cuda" else "cv2")
         self._views = self._warped if path == "cv2" else self._gathered
-        self._images = np.asarray(crops.images)  # slices of a memmap cost microseconds
+        sources = {view: crops.depth if view in depth else crops.images for view in sizes}
+        # Slices of a memmap cost microseconds.
+        self._sources = {view: np.asarray(s) if isinstance(s, np.ndarray) else s for view, s in sources.items()}
         self._samples = {  # along each axis of a view's pixel
             view: max(math.ceil(box / side) for box, side in zip(crops.input, size, strict=True)) if antialias else 1
             for view, size in sizes.items()
@@ -161,11 +169,14 @@ class Batches:
         begin = number * self.batch_size + self.rank * share
         rows, centre, scale, angle, mirrored = (values[begin : begin + share] for values in draws)
         box, student = self.crops.input, self.sizes["student"]
-        keypoints = transform(invert(view_to_crop(centre, box, student, scale, angle)), self.crops.keypoints[rows])
-        visible = self.crops.visible[rows]
+        visible, last = self.crops.visible[rows], student[1] - 1
+        if self.crops.pose is None:
+            keypoints = transform(invert(view_to_crop(centre, box, student, scale, angle)), self.crops.keypoints[rows])
+        else:
+            keypoints, last = turned(self.crops.pose[rows], angle), 0
         # The flip mirrors the finished view, so that it is exact to the bit.
         keypoints[mirrored] = keypoints[mirrored][:, self._swap]
-        keypoints[mirrored, :, 0] = student[1] - 1 - keypoints[mirrored, :, 0]
+        keypoints[mirrored, :, 0] = last - keypoints[mirrored, :, 0]
         visible[mirrored] = visible[mirrored][:, self._swap]
         maps = {view: view_to_crop(centre, box, self._fine(view), scale, angle) for view in self.sizes}
         views = self._views(rows, maps, mirrored)
@@ -179,36 +190,64 @@ class Batches:
     def _warped(self, rows: np.ndarray, maps: dict[str, np.ndarray], mirrored: np.ndarray) -> Views:
         """Sample, mirror and normalise all views with OpenCV."""
         views = {}
-        # OpenCV samples four channels at half the cost of three.
-        crop = np.empty((*self._images.shape[1:3], 4), np.uint8)
         for name, size in self.sizes.items():
             views[name] = np.empty((len(rows), *size, 3), np.float32)
-            fine, three = np.empty((*self._fine(name), 4), np.uint8), np.empty((*size, 3), np.uint8)
-            four = np.empty((*size, 4), np.uint8) if self._samples[name] > 1 else fine
-            for row, matrix, mirror, view in zip(rows, maps[name], mirrored, views[name], strict=True):
-                cv2.cvtColor(self._images[row], cv2.COLOR_RGB2RGBA, dst=crop)
-                sample(crop, matrix, self._fine(name), out=fine)
-                if four is not fine:
-                    cv2.resize(fine, size[::-1], dst=four, interpolation=cv2.INTER_AREA)
-                cv2.cvtColor(four, cv2.COLOR_RGBA2RGB, dst=three)
-                cv2.LUT(cv2.flip(three, 1) if mirror else three, _NORMALISED, dst=view)
+            warp = self._warp_depth if name in self.depth else self._warp_images
+            warp(name, rows, maps[name], mirrored, views[name])
         return lambda: {name: torch.from_numpy(v).permute(0, 3, 1, 2).to(self.device) for name, v in views.items()}
+
+    def _warp_images(
+        self, name: str, rows: np.ndarray, maps: np.ndarray, mirrored: np.ndarray, out: np.ndarray
+    ) -> None:
+        """Fill a view of the images."""
+        source, size = self._sources[name], self.sizes[name]
+        # OpenCV samples four channels at half the cost of three.
+        crop = np.empty((*source.shape[1:3], 4), np.uint8)
+        fine, three = np.empty((*self._fine(name), 4), np.uint8), np.empty((*size, 3), np.uint8)
+        four = np.empty((*size, 4), np.uint8) if self._samples[name] > 1 else fine
+        for row, matrix, mirror, view in zip(rows, maps, mirrored, out, strict=True):
+            cv2.cvtColor(source[row], cv2.COLOR_RGB2RGBA, dst=crop)
+            sample(crop, matrix, self._fine(name), out=fine)
+            if four is not fine:
+                cv2.resize(fine, size[::-1], dst=four, interpolation=cv2.INTER_AREA)
+            cv2.cvtColor(four, cv2.COLOR_RGBA2RGB, dst=three)
+            cv2.LUT(cv2.flip(three, 1) if mirror else three, _NORMALISED, dst=view)
+
+    def _warp_depth(self, name: str, rows: np.ndarray, maps: np.ndarray, mirrored: np.ndarray, out: np.ndarray) -> None:
+        """Fill a view of the depth."""
+        for row, matrix, mirror, view in zip(rows, maps, mirrored, out, strict=True):
+            levels = sample(self._sources[name][row], matrix, self._fine(name), outside=LEVELS)
+            if self._samples[name] > 1:
+                levels = cv2.resize(levels, self.sizes[name][::-1], interpolation=cv2.INTER_AREA)
+            view[:] = (levels[:, ::-1] if mirror else levels)[..., None] * np.float32(2 / LEVELS) - 1
 
     def _gathered(self, rows: np.ndarray, maps: dict[str, np.ndarray], mirrored: np.ndarray) -> Views:
         """Copy the crops to where the device fetches them by itself; it samples all views."""
-        shape = len(rows), *self._images.shape[1:]
-        crops = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        np.take(self._images, rows, axis=0, out=crops.numpy(), mode="clip")  # other modes go through a copy
+        crops = {}
+        for depth in {name in self.depth for name in self.sizes}:
+            source = next(s for name, s in self._sources.items() if (name in self.depth) == depth)
+            kind = torch.uint16 if depth else torch.uint8
+            shape = len(rows), *source.shape[1:]
+            crops[depth] = torch.empty(shape, dtype=kind, pin_memory=self.device.type == "cuda")
+            for crop, row in zip(crops[depth].numpy(), rows, strict=True):
+                crop[:] = source[row]
 
         def views() -> dict[str, Tensor]:
-            on_device = crops.to(self.device, non_blocking=True)
+            on_device = {depth: part.to(self.device, non_blocking=True) for depth, part in crops.items()}
             flips = torch.from_numpy(mirrored).to(self.device)
             return {
-                name: grid_sample(on_device, maps[name], size, flips, self._samples[name])
+                name: grid_sample(on_device[name in self.depth], maps[name], size, flips, self._samples[name])
                 for name, size in self.sizes.items()
             }
 
         return views
+
+
+def turned(pose: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Turn poses (B, K, 3) about the viewing direction as a view is turned: clockwise, angle (B,) in degrees."""
+    cos, sin = np.cos(np.radians(angle))[:, None], np.sin(np.radians(angle))[:, None]
+    x, y, z = np.moveaxis(pose.astype(np.float64), -1, 0)
+    return np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1)
 
 
 def evenly_spaced(count: int | None, total: int) -> NDArray[np.int64]:
@@ -237,22 +276,27 @@ def half_boxes(crops: Crops, rows: np.ndarray, upper: np.ndarray) -> tuple[np.nd
 
 
 def grid_sample(crops: Tensor, maps: np.ndarray, size: tuple[int, int], mirrored: Tensor, samples: int = 1) -> Tensor:
-    """Sample crops (B, H, W, 3) uint8 at the maps' (B, 2, 3) positions, on the crops' device.
+    """Sample crops (B, H, W, 3) uint8, or depth (B, H, W) uint16, at the maps' (B, 2, 3) positions, on their device.
 
     The maps are those of a view `samples` times as large; its blocks of samples x samples pixels are averaged.
 
     Returns:
         (B, 3, *size) float32, mirrored where `mirrored` (B,) says so, normalised, channels_last.
     """
+    depth = crops.ndim == 3
     device, extent = crops.device, np.array([crops.shape[2], crops.shape[1]])[:, None]
     # grid_sample counts in half extents from the centre: pixel x of n is at (2 x + 1) / n - 1 (align_corners=False).
     maps = torch.from_numpy((2 * maps + [0, 0, 1]) / extent - [0, 0, 1]).float()[:, None, None]  # (B, 1, 1, 2, 3)
     along_x, along_y, origin = maps.to(device, non_blocking=True).unbind(-1)
     y, x = (torch.arange(side * samples, dtype=torch.float32, device=device) for side in size)
     grid = x[:, None] * along_x + y[:, None, None] * along_y + origin
-    pixels = F.grid_sample(crops.permute(0, 3, 1, 2).float(), grid, padding_mode="zeros", align_corners=False)
+    # Outside is 0: black, and of depth the far end.
+    values = crops[:, None].float() - LEVELS if depth else crops.permute(0, 3, 1, 2).float()
+    pixels = F.grid_sample(values, grid, padding_mode="zeros", align_corners=False)
     pixels = F.avg_pool2d(pixels, samples)
     pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
+    if depth:
+        return (1 + pixels * (2 / LEVELS)).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
     offset, factor = _normalisation(device)
     return torch.addcmul(offset, pixels, factor).contiguous(memory_format=torch.channels_last)
 

@@ -1,10 +1,11 @@
-"""Person crops: cut from the images once, then read as one memory-mapped array."""
+"""Crops of persons or hands: cut from the images once, then read as one memory-mapped array."""
 
 import json
 import os
-import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -12,17 +13,20 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from lib.data.depth import LEVELS, encode_depth
 from lib.data.prefetch import prefetch
 from lib.data.warp import invert, sample, transform
 from lib.errors import InputError
 from lib.files import atomic
+from lib.hands.joints import normalised
 
+HANDS = ("pose", "root", "scale")  # arrays that crops of hands have, too
 ARRAYS = ("keypoints", "visible", "to_image", "ids", "image_ids", "box_scores")  # of Crops, besides the images
 
 
 @dataclass(frozen=True)
 class Crops:
-    """The people of one split, a row each.
+    """The people, or the hands, of one split, a row each.
 
     images (N, H, W, 3) uint8 RGB, read from disk on access; keypoints (N, K, 2) float32 in crop px, (0, 0) where not
     visible; visible (N, K) bool, the joint has a usable label; to_image (N, 2, 3) float64, crop px to original px;
@@ -30,6 +34,10 @@ class Crops:
     for annotated people. joints are K names, flip_pairs the indices of left-right pairs, upper_body the indices of the
     joints above the hips. input is (height, width) of the person box in crop px; H and W are that or, with a margin,
     more.
+
+    Hands are right ones: left ones are mirrored, and their to_image has a negative first entry. pose (N, K, 3) float32
+    are their joints, relative to the root and in units of their scale; root (N, 3) float32, mm in the camera of the
+    original image; scale (N,) float32, mm. depth (N, H, W) uint16, of `encode_depth`, where the benchmark has depth.
     """
 
     images: np.ndarray
@@ -43,19 +51,48 @@ class Crops:
     flip_pairs: tuple[tuple[int, int], ...]
     upper_body: tuple[int, ...]
     input: tuple[int, int]
+    pose: np.ndarray | None = None
+    root: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    depth: np.ndarray | None = None
 
 
 def open_crops(folder: Path, split: str) -> Crops:
     """Open the split "train" or "val" of a folder that `pack` wrote."""
     meta = json.loads((folder / "meta.json").read_text())
+    there = [name for name in (*ARRAYS, *HANDS) if name in ARRAYS or (folder / split / f"{name}.npy").exists()]
+    maps = [name for name in ("images", "depth") if name == "images" or (folder / split / f"{name}.npy").exists()]
     return Crops(
-        images=np.load(folder / split / "images.npy", mmap_mode="r"),
-        **{name: np.load(folder / split / f"{name}.npy") for name in ARRAYS},
+        **{name: np.load(folder / split / f"{name}.npy", mmap_mode="r") for name in maps},
+        **{name: np.load(folder / split / f"{name}.npy") for name in there},
         joints=tuple(meta["joints"]),
         flip_pairs=tuple(map(tuple, meta["flip_pairs"])),
         upper_body=tuple(meta["upper_body"]),
         input=tuple(meta["input"]),
     )
+
+
+class Chain:
+    """Arrays one after the other, read row by row as one, without a copy."""
+
+    def __init__(self, arrays: Sequence[np.ndarray]):
+        self.arrays = [np.asarray(array) for array in arrays]
+        self.ends = np.cumsum([len(array) for array in arrays])
+        self.shape = int(self.ends[-1]), *arrays[0].shape[1:]
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        part = int(np.searchsorted(self.ends, row, side="right"))
+        return self.arrays[part][row - self.ends[part]]
+
+
+def join(crops: Crops, more: Crops) -> Crops:
+    """The rows of two crops, one after the other. Raises InputError where they are of different sizes."""
+    if crops.images.shape[1:] != more.images.shape[1:] or crops.input != more.input:
+        sizes = [" x ".join(map(str, part.images.shape[1:3])) for part in (crops, more)]
+        raise InputError(f"crops of {sizes[0]} px do not fit rendered ones of {sizes[1]} px: set synthesis.size")
+    both = {name: np.concatenate([getattr(crops, name), getattr(more, name)]) for name in (*ARRAYS, *HANDS)}
+    maps = {name: Chain([getattr(crops, name), getattr(more, name)]) for name in ("images", "depth")}
+    return replace(crops, **both, **maps)
 
 
 def pack(
@@ -67,8 +104,10 @@ def pack(
     padding: float,
     margin: float,
     boxes: Literal["annotations", "detections"] = "annotations",
+    subset: str | None = None,
+    read_depth: Callable[[Path], np.ndarray] | None = None,
 ) -> None:
-    """Cut every person of a dataset out of its images.
+    """Cut every person, or hand, of a dataset out of its images.
 
     Memory is what reading a split's annotations takes, about 2 kB per person (0.4 GB at COCO's 150,000); crops are
     written as they are made, and a few images per core are held at a time.
@@ -85,10 +124,12 @@ def pack(
             the box.
         boxes: whose boxes are validated on: the annotations' or, all of them and as they are, those of a detector in
             detections.json. People found by a detector have no visible joint.
+        subset: only images of this subset; None: all.
+        read_depth: what reads the depth (H, W) in mm of images that are annotated with one; 0 where there is none.
 
     Raises:
         InputError: an image is missing, cannot be read or has another size than annotated; a bbox is empty or outside
-            its image; a split has no person; there is no detections.json.
+            its image; a split has no person; there is no detections.json, and no image of the subset.
         OSError: the disk is full.
     """
     sources = {"train": annotations / "train.json", "val": annotations / "val.json"}
@@ -103,7 +144,8 @@ def pack(
     with atomic(out) as folder:
         for split, source in sources.items():
             size = tuple(round(side * margins[split]) for side in input)
-            info, category = _pack_split(source, images, folder / split, input, padding, size)
+            sizes = {"input": input, "padding": padding, "size": size}
+            info, category = _pack_split(_load(source, subset), source, images, folder / split, read_depth, **sizes)
         meta = {
             "joints": category["keypoints"],
             "flip_pairs": category["flip_pairs"],
@@ -112,42 +154,75 @@ def pack(
             "padding": padding,
             "margin": margins,
             "boxes": boxes,
+            "subset": subset,
             "dataset": info,
         }
         (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
-        shutil.copyfile(annotations / "val.json", folder / "val.json")
+        (folder / "val.json").write_text(json.dumps(_load(annotations / "val.json", subset)))
+
+
+def _load(source: Path, subset: str | None) -> dict:
+    """The annotations of one split: all, or those of a subset of the images."""
+    document = json.loads(source.read_text())
+    if subset is None:
+        return document
+    images = [image for image in document["images"] if image.get("subset") == subset]
+    if not images:
+        known = ", ".join(dict.fromkeys(str(image.get("subset")) for image in document["images"]))
+        raise InputError(f"{source} has no image of the subset {subset}; subsets there: {known}")
+    ids = {image["id"] for image in images}
+    annotations = [annotation for annotation in document["annotations"] if annotation["image_id"] in ids]
+    return document | {"images": images, "annotations": annotations}
 
 
 def _pack_split(
-    source: Path, images: Path, folder: Path, input: tuple[int, int], padding: float, size: tuple[int, int]
+    document: dict,
+    source: Path,
+    images: Path,
+    folder: Path,
+    read_depth: Callable[[Path], np.ndarray] | None,
+    *,
+    input: tuple[int, int],
+    padding: float,
+    size: tuple[int, int],
 ) -> tuple[dict, dict]:
     """Write the arrays of one split; return info and category of its annotations."""
-    info, category, records, people = _read_people(source)
+    info, category, records, people = _people(document, source)
     missing = [record["file_name"] for record in records if not (images / record["file_name"]).is_file()]
     if missing:
         names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise InputError(f"{len(missing)} of {len(records)} annotated images are not in {images}: {names}")
 
     labels, count = people.pop("labels"), len(people["ids"])
-    to_image = people["to_image"] = crop_to_image(people.pop("bboxes"), input, padding, size)
+    to_image = people["to_image"] = crop_to_image(people.pop("bboxes"), input, padding, size, people.pop("mirrored"))
     visible = people["visible"] = labels[..., 2] > 0
     keypoints = np.where(visible[..., None], transform(invert(to_image), labels[..., :2]), 0)
     people["keypoints"] = keypoints.astype(np.float32)
     folder.mkdir(parents=True)
-    for name in ARRAYS:
-        np.save(folder / f"{name}.npy", people[name])
+    for name, values in people.items():
+        np.save(folder / f"{name}.npy", values)
 
     starts = np.flatnonzero(np.diff(people["image_ids"])) + 1
     tasks = list(zip(records, np.split(to_image, starts), strict=True))
-    began, done, path = time.perf_counter(), 0, folder / "images.npy"
+    cut_image, kinds = partial(_cut_image, images, size), {"images": ("|u1", (count, *size, 3))}
+    if read_depth:
+        given = np.split(np.c_[people["root"][:, 2], people["scale"]], starts)
+        tasks = [(*task, part) for task, part in zip(tasks, given, strict=True)]
+        cut_image, kinds = partial(_cut_both, images, size, read_depth), kinds | {"depth": ("<u2", (count, *size))}
+    began, done, path = time.perf_counter(), 0, folder
     try:
         # Plain writes report a full disk; touching the pages of a sparse memory map would kill the process.
-        with path.open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (count, *size, 3)}
-            np.lib.format.write_array_header_1_0(file, header)
-            for number, crops in enumerate(prefetch(partial(_cut_image, images, size), tasks, os.cpu_count()), 1):
-                file.writelines(crops)
-                done += len(crops)
+        with ExitStack() as stack:
+            files = []
+            for name, (kind, shape) in kinds.items():
+                path = folder / f"{name}.npy"
+                files.append(stack.enter_context(path.open("wb")))
+                header = {"descr": kind, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(files[-1], header)
+            for number, cuts in enumerate(prefetch(cut_image, tasks, os.cpu_count()), 1):
+                for file, crops in zip(files, cuts, strict=True):
+                    file.writelines(crops)
+                done += len(cuts[0])
                 if number % 500 == 0 or number == len(tasks):
                     rate = number / (time.perf_counter() - began)
                     print(f"{folder.name}: {done}/{count} people, {rate:.0f} images/s", flush=True)
@@ -156,9 +231,8 @@ def _pack_split(
     return info, category
 
 
-def _read_people(source: Path) -> tuple[dict, dict, list[dict], dict[str, np.ndarray]]:
-    """Read info, category, the images that show people, and the people's values, a row each, grouped by image."""
-    document = json.loads(source.read_text())
+def _people(document: dict, source: Path) -> tuple[dict, dict, list[dict], dict[str, np.ndarray]]:
+    """Info, category, the images that show people, and the people's values, a row each, grouped by image."""
     category, order = document["categories"][0], {image["id"]: index for index, image in enumerate(document["images"])}
     # A detection has a score and no labels.
     entries = [e for e in document["annotations"] if "score" in e or (e["num_keypoints"] and not e["iscrowd"])]
@@ -174,9 +248,19 @@ def _read_people(source: Path) -> tuple[dict, dict, list[dict], dict[str, np.nda
         "labels": np.array([unlabelled if "score" in entry else entry["keypoints"] for entry in entries], np.float64),
     }
     people["labels"] = people["labels"].reshape(len(entries), -1, 3)
+    people["mirrored"] = np.array([entry.get("side") == "left" for entry in entries])
+    if "xyz" in entries[0]:
+        people |= _hands(np.array([entry["xyz"] for entry in entries], np.float64), people["mirrored"])
     shown = [document["images"][order[entry["image_id"]]] for entry in entries]
     _check_boxes(source, people, np.array([(image["width"], image["height"]) for image in shown]))
     return document["info"], category, list({image["id"]: image for image in shown}.values()), people
+
+
+def _hands(xyz: np.ndarray, mirrored: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays HANDS of joints (N, K, 3), mm."""
+    pose, root, scale = normalised(xyz)
+    pose[mirrored, :, 0] *= -1
+    return {name: values.astype(np.float32) for name, values in zip(HANDS, (pose, root, scale), strict=True)}
 
 
 def _check_boxes(source: Path, people: dict[str, np.ndarray], size: np.ndarray) -> None:
@@ -194,37 +278,58 @@ def _check_boxes(source: Path, people: dict[str, np.ndarray], size: np.ndarray) 
             )
 
 
-def crop_to_image(bboxes: np.ndarray, input: tuple[int, int], padding: float, size: tuple[int, int]) -> np.ndarray:
-    """Map pixels of crops of `size` (height, width) to pixels of the original images, (N, 2, 3).
+def crop_to_image(
+    bboxes: np.ndarray,
+    input: tuple[int, int],
+    padding: float,
+    size: tuple[int, int],
+    mirrored: np.ndarray | bool = False,
+) -> np.ndarray:
+    """Map pixels of crops of `size` (height, width), some mirrored, to pixels of the original images, (N, 2, 3).
 
     A bbox (x, y, w, h) covers w * h pixels from pixel (x, y) on: its centre is x + (w - 1) / 2.
     """
     corner, extent = bboxes[:, :2], bboxes[:, 2:]
     step = (extent / input[::-1]).max(axis=1) * padding  # original px per crop px
     matrix = np.zeros((len(bboxes), 2, 3))
-    matrix[:, 0, 0] = matrix[:, 1, 1] = step
-    matrix[:, :, 2] = corner + (extent - 1) / 2 - step[:, None] * (np.array(size[::-1]) - 1) / 2
+    matrix[:, 0, 0], matrix[:, 1, 1] = np.where(mirrored, -step, step), step
+    matrix[:, :, 2] = corner + (extent - 1) / 2 - matrix[:, [0, 1], [0, 1]] * (np.array(size[::-1]) - 1) / 2
     return matrix
 
 
-def _cut_image(images: Path, size: tuple[int, int], task: tuple[dict, np.ndarray]) -> list[np.ndarray]:
+def _cut_image(images: Path, size: tuple[int, int], task: tuple[dict, np.ndarray]) -> list[list[np.ndarray]]:
     record, to_image = task
     image = _read(images / record["file_name"])
     height, width = image.shape[:2]
     if (height, width) != (record["height"], record["width"]):
         expected = f"annotated as {record['width']} x {record['height']}"
         raise InputError(f"{images / record['file_name']} is {width} x {height} px but {expected}")
-    return [_cut(image, matrix, size) for matrix in to_image]
+    return [[_cut(image, matrix, size) for matrix in to_image]]
 
 
-def _cut(image: np.ndarray, to_image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _cut_both(
+    images: Path,
+    size: tuple[int, int],
+    read_depth: Callable[[Path], np.ndarray],
+    task: tuple[dict, np.ndarray, np.ndarray],
+) -> list[list[np.ndarray]]:
+    """The crops of an image and of its depth; the task's last part: depth of the root and scale of each hand."""
+    *cut, given = task
+    depth = read_depth(images / cut[0]["depth"])
+    levels = [
+        _cut(encode_depth(depth, *hand), matrix, size, LEVELS) for hand, matrix in zip(given, cut[1], strict=True)
+    ]
+    return [*_cut_image(images, size, cut), levels]
+
+
+def _cut(image: np.ndarray, to_image: np.ndarray, size: tuple[int, int], outside: int = 0) -> np.ndarray:
     """Sample one crop; where it shrinks the image, average n * n samples per pixel, so that nothing aliases.
 
     n is the shrinking factor, rounded: neighbouring samples are at most 1.5 px of the image apart.
     """
-    n = max(1, round(to_image[0, 0]))
+    n = max(1, round(to_image[1, 1]))
     matrix = to_image @ [[1 / n, 0, 0.5 / n - 0.5], [0, 1 / n, 0.5 / n - 0.5], [0, 0, 1]]
-    fine = sample(image, matrix, (size[0] * n, size[1] * n))
+    fine = sample(image, matrix, (size[0] * n, size[1] * n), outside=outside)
     return cv2.resize(fine, size[::-1], interpolation=cv2.INTER_AREA) if n > 1 else fine
 
 

@@ -48,11 +48,17 @@ def invert(matrix: np.ndarray) -> np.ndarray:
     return np.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
 
 
-def sample(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], out: np.ndarray | None = None) -> np.ndarray:
-    """Sample a uint8 image (H, W, C) bilinearly at the map's positions of the pixels of a (height, width) output.
+def sample(
+    image: np.ndarray,
+    matrix: np.ndarray,
+    size: tuple[int, int],
+    out: np.ndarray | None = None,
+    outside: int = 0,
+) -> np.ndarray:
+    """Sample an image (H, W[, C]) of integers bilinearly where the map sends the pixels of a (height, width) output.
 
-    Outside the image is 0, blended in at its border. Accurate to the rounding to uint8: OpenCV's approximate kernel
-    would quantise the weights to 1/32.
+    The value outside the image is blended in at its border. Accurate to the rounding to integers: OpenCV's approximate
+    kernel would quantise the weights to 1/32.
     """
     return cv2.warpAffine(
         image,
@@ -61,5 +67,6 @@ def sample(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], out: np
         dst=out,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
+        borderValue=outside,
         hint=cv2.ALGO_HINT_ACCURATE,
     )

@@ -1,8 +1,9 @@
-"""Predictions in the coordinates of the original images."""
+"""Predictions in the coordinates of the original images, or of their cameras."""
 
 import numpy as np
 
 from lib.data.batches import Batches
+from lib.hands.joints import restored
 from lib.tasks import Task
 
 
@@ -11,20 +12,26 @@ def predict(task: Task, batches: Batches, flip_test: bool) -> dict[str, np.ndarr
 
     Returns ids (N,) of the annotations or detections, image_ids (N,), keypoints (N, K, 2) float32 in original image px,
     scores (N, K) float32 relative to the target's maximum, box_scores (N,) float32 and areas (N,) float32, those of the
-    padded person boxes in original image px^2. The task is left in evaluation mode.
+    padded person boxes in original image px^2. Of hands it returns ids, image_ids and keypoints (N, K, 3) float32, mm
+    in the camera of the original image, where the true root and scale place them (CMKG Sect. 5.2). The task is left in
+    evaluation mode.
     """
     task.eval()
-    rows, keypoints, scores = [], [], []
+    rows, keypoints, scores, hands = [], [], [], batches.crops.pose is not None
     for batch in batches.epoch(0):
         points, score = task.predict(batch.images["student"], flip_test)
         rows.append(batch.rows)
-        keypoints.append(batches.to_image(points, batch.rows))
-        scores.append(score.cpu().numpy())
+        keypoints.append(points.cpu().numpy() if hands else batches.to_image(points, batch.rows))
+        scores.append(None if hands else score.cpu().numpy())
     crops, rows = batches.crops, np.concatenate(rows)
+    common = {"ids": crops.ids[rows], "image_ids": crops.image_ids[rows]}
+    if hands:
+        pose = np.concatenate(keypoints).astype(np.float64)
+        pose[crops.to_image[rows, 0, 0] < 0, :, 0] *= -1  # left hands were shown as right ones
+        return common | {"keypoints": restored(pose, crops.root[rows], crops.scale[rows]).astype(np.float32)}
     step = crops.to_image[rows, 0, 0]  # original px per crop px
     return {
-        "ids": crops.ids[rows],
-        "image_ids": crops.image_ids[rows],
+        **common,
         "keypoints": np.concatenate(keypoints).astype(np.float32),
         "scores": np.concatenate(scores).astype(np.float32),
         "box_scores": crops.box_scores[rows],
