@@ -9,6 +9,7 @@ from lib.models.hourglass import StackedHourglass
 from lib.models.hrnet import HRNet
 from lib.models.mobilepose import MobilePose
 from lib.models.pyranet import PyraNet
+from lib.models.resnet import PoseResNet
 from lib.models.simplebaseline import SimpleBaseline
 
 ARCHITECTURES = {
@@ -17,6 +18,7 @@ ARCHITECTURES = {
     "mobilepose": MobilePose,
     "hrnet": HRNet,
     "simplebaseline": SimpleBaseline,
+    "resnet": PoseResNet,
 }
 
 
@@ -26,7 +28,8 @@ def build_model(spec: dict) -> nn.Module:
     hourglass, pyranet: stacks, channels (256), stem ("newell" | "pytorch-pose"). mobilepose: encoder ("resnet18" |
     "mobilenet_v2" | "shufflenet_v2"), channels (256). hrnet: width, blocks (4), modules ([1, 4, 3]), stem (64).
     simplebaseline: blocks, width (64), channels (256). Of these two also head ("heatmap" | "simcc"), split (2.0) and,
-    for simcc, input_size: [height, width]. A network's `output` names its codec.
+    for simcc, input_size: [height, width]. resnet: block ("basic" | "bottleneck"), blocks, width (64). A network's
+    `output` names its codec.
     Raises InputError for unknown names, unknown or missing keys and impossible values.
     """
     settings = dict(spec)

@@ -1,42 +1,13 @@
 """SimpleBaseline (Xiao et al., Simple Baselines for Human Pose Estimation and Tracking, ECCV 2018)."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from lib.models.posenet import PoseNetwork, check_counts, check_list
+from lib.models.resnet import resnet
 
 PUBLISHED = {(3, 4, 6, 3): "ResNet-50", (3, 8, 36, 3): "ResNet-152"}  # with a width of 64
-
-
-def resnet(blocks: Sequence[int], width: int) -> nn.Sequential:
-    """Build the layers of torchvision's ResNet of bottleneck blocks before its pooling, by the same names.
-
-    width: planes of the first of the four stages, and channels of the stem; 64 in torchvision, with whose values the
-    initialisation agrees, too.
-    """
-    from torchvision.models.resnet import Bottleneck  # takes more than a second, and every stage imports this package
-
-    layers = OrderedDict(
-        conv1=nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False),
-        bn1=nn.BatchNorm2d(width),
-        relu=nn.ReLU(inplace=True),
-        maxpool=nn.MaxPool2d(3, stride=2, padding=1),
-    )
-    inputs = width
-    for stage, count in enumerate(blocks):
-        planes, stride = width * 2**stage, 1 if stage == 0 else 2
-        outputs = planes * Bottleneck.expansion
-        shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-        others = (Bottleneck(outputs, planes) for _ in range(count - 1))
-        layers[f"layer{stage + 1}"] = nn.Sequential(Bottleneck(inputs, planes, stride, shortcut), *others)
-        inputs = outputs
-    network = nn.Sequential(layers)
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    return network
 
 
 def upsampling(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
@@ -67,7 +38,7 @@ class SimpleBaseline(PoseNetwork):
         check_list("simplebaseline", "blocks", blocks, 4)
         check_counts("simplebaseline", width=width, channels=channels)
         super().__init__("simplebaseline", joints, channels, head, split, input_size)
-        self.backbone = resnet(blocks, width)
+        self.backbone = resnet("bottleneck", blocks, width)
         self.published = PUBLISHED.get(tuple(blocks)) if width == 64 else None
         deepest = 8 * width * 4  # planes double three times, and a block's output has four times as many channels
         self.deconvolutions = nn.Sequential(

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -31,27 +32,45 @@ class Task(nn.Module, ABC):
         """All networks that this training can deploy, the student first."""
         return [self.student]
 
+    def own_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Build the optimisers of parameters that the run's own does not train; the loop steps them with it."""
+        return []
+
+    def save(self, folder: Path) -> None:
+        """Write what this training has learned besides its networks."""
+        return
+
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return named, already weighted losses: scalars, means over the batch; their sum is minimised."""
 
     @abstractmethod
-    def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor]:
+    def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor | None]:
         """Return keypoints (B, K, 2), input px, and scores (B, K) of images (B, 3, H, W).
 
-        With `flip_test` the network also sees the mirrored image and both outputs are averaged.
+        With `flip_test` the network also sees the mirrored image and both outputs are averaged. Hands: poses (B, K, 3)
+        as in a Batch, and None.
         """
 
 
 def build_task(
-    spec: TrainSpec, student: nn.Module, flip_pairs: Sequence[tuple[int, int]], teacher: nn.Module | None = None
+    spec: TrainSpec,
+    student: nn.Module,
+    flip_pairs: Sequence[tuple[int, int]],
+    teacher: nn.Module | None = None,
+    prior: Sequence[Tensor] = (),
 ) -> Task:
-    """Build the task of a training: its method around a student and, where one is fixed beforehand, a teacher."""
+    """Build the task of a training: its method around a student and, where one is fixed beforehand, a teacher.
+
+    prior: the learned weights of a regulariser.
+    """
     from lib.models.multibranch import build_branches
     from lib.tasks.cdkd import CrossDomainDistillation
     from lib.tasks.fpd import FastPoseDistillation
     from lib.tasks.okdhp import OnlineDistillation
 
+    if student.output == "pose":
+        return hand_task(spec, student, teacher, prior)
     base = supervised_task(spec, student, flip_pairs)
     if spec.distillation is None:
         return base
@@ -65,6 +84,24 @@ def build_task(
     others = [{**branch, "joints": student.joints} for branch in settings.pop("branches")]
     network = build_branches(student, others, settings.pop("shared"), settings.pop("aggregation"), settings["variant"])
     return OnlineDistillation(network, base.codec, flip_pairs, **settings)
+
+
+def hand_task(spec: TrainSpec, student: nn.Module, teacher: nn.Module | None, prior: Sequence[Tensor]) -> Task:
+    """Build the task of a network that tells the joints of a hand in space."""
+    from lib.tasks.cmkd import CrossModalDistillation
+    from lib.tasks.cmkg import MetaTraining, Regulariser
+    from lib.tasks.regression import PoseRegression
+
+    if spec.distillation is None:
+        return PoseRegression(student)
+    settings = spec.distillation.model_dump()
+    match settings.pop("method"):
+        case "cmkd":
+            return CrossModalDistillation(student, teacher, **settings)
+        case "cmkg":
+            return MetaTraining(student, teacher, **settings)
+    sigma = settings.pop("sigma")
+    return PoseRegression(student, Regulariser(student.parameters(), phi=prior if sigma is None else sigma, **settings))
 
 
 def supervised_task(spec: TrainSpec, student: nn.Module, flip_pairs: Sequence[tuple[int, int]]) -> Task:

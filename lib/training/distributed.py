@@ -1,7 +1,7 @@
 """Training on several processes, started by torchrun or anything that sets the same environment variables."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,7 +10,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def mean_over_processes(values: Tensor) -> Tensor:
 
 
 class SumOverProcesses(Function):
-    """Sum of a tensor over all processes; the gradient is summed over them as well."""
+    """Sum of a tensor over all processes; the gradient, of any order, is summed over them as well."""
 
     @staticmethod
     def forward(context, values: Tensor) -> Tensor:
@@ -57,11 +56,17 @@ class SumOverProcesses(Function):
         return values
 
     @staticmethod
-    @once_differentiable
     def backward(context, gradient: Tensor) -> Tensor:
-        gradient = gradient.clone()
-        dist.all_reduce(gradient)
-        return gradient
+        return SumOverProcesses.apply(gradient)
+
+
+def mean_gradients(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Average tensors over all processes in one go, differentiably; with one process they are returned as they are."""
+    if not dist.is_initialized():
+        return list(gradients)
+    mean = SumOverProcesses.apply(torch.cat([gradient.flatten() for gradient in gradients])) / dist.get_world_size()
+    parts = mean.split([gradient.numel() for gradient in gradients])
+    return [part.view(gradient.shape) for part, gradient in zip(parts, gradients, strict=True)]
 
 
 class SynchronizedBatchNorm2d(nn.BatchNorm2d):

@@ -86,8 +86,11 @@ class Trainer:
         if process.world > 1:
             synchronize(task)
         task.to(process.device, memory_format=torch.channels_last)
+        own = task.own_optimizers()
+        theirs = {id(parameter) for one in own for group in one.param_groups for parameter in group["params"]}
         self.parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
-        self.optimizer = build_optimizer(self.parameters, spec.optimizer)
+        main = [parameter for parameter in self.parameters if id(parameter) not in theirs]
+        self.optimizers = [build_optimizer(main, spec.optimizer), *own]
         self.position = Position()
         if state.exists():
             self.resume()
@@ -122,7 +125,7 @@ class Trainer:
     def train_epoch(self, lr: float, progress: Progress) -> None:
         """The batches of the current epoch that are left."""
         at, steps = self.position, len(self.batches)
-        for group in self.optimizer.param_groups:
+        for group in self.optimizers[0].param_groups:
             group["lr"] = lr
         self.task.train()
         self.task.progress.fill_((at.epoch - 1) / self.spec.epochs)
@@ -132,9 +135,11 @@ class Trainer:
             with torch.autocast(self.process.device.type, torch.bfloat16, self.spec.precision == "bfloat16"):
                 losses = self.model(batch)
             values = torch.stack(list(losses.values()))
-            self.optimizer.zero_grad(set_to_none=True)
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
             values.sum().backward()
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
             recent.append(values.detach())
             at.step += 1
             if at.step % CHECK_STEPS == 0 or at.step == steps:
@@ -165,7 +170,8 @@ class Trainer:
         batch = next(iter(self.batches.epoch(self.position.epoch, start=step)))
         epoch, last, norm = self.gradient
         points = batch.keypoints[batch.visible]
-        extent = f"{points.min():.4g} to {points.max():.4g} px" if len(points) else "none labelled"
+        unit = "px" if points.shape[-1] == 2 else "hand scales"
+        extent = f"{points.min():.4g} to {points.max():.4g} {unit}" if len(points) else "none labelled"
         return InputError(
             f"the loss is not finite at epoch {self.position.epoch}, batch {step + 1} of {len(self.batches)}, "
             f"learning rate {lr:g}: {', '.join(f'{name} {value:g}' for name, value in losses.items())}; "
@@ -181,7 +187,7 @@ class Trainer:
         cuda = self.process.device.type == "cuda"
         state = {
             "task": self.task.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "position": asdict(self.position),
             "random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state() if cuda else None,
@@ -194,7 +200,8 @@ class Trainer:
         state = load_state(self.state)
         try:
             self.task.load_state_dict(state["task"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for optimizer, content in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(content)
             self.position = Position(**state["position"])
             torch.set_rng_state(state["random"])
             if state["cuda_random"] is not None:
