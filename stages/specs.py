@@ -18,7 +18,7 @@ CODE = Path("data/code/train.json")
 
 
 def main() -> None:
-    """Write data/specs: data/<dataset>, packs/<crops>, <paper>/<run>, <paper> and complexity, all .json.
+    """Write data/specs: data/<dataset>, packs/<crops>, <paper>/<run>, <paper>, synthesis and complexity, all .json.
 
     A run's file holds all that its training depends on besides crops and weights, the digest of its code included.
     <paper>.json holds all runs at the paper's own scale.
@@ -27,6 +27,7 @@ def main() -> None:
     code = hashlib.sha256(CODE.read_bytes()).hexdigest()
     contents = {f"data/{name}": params.dataset(name).model_dump(mode="json") for name in Data.model_fields}
     contents |= {f"packs/{name}": params.pack_spec(name).model_dump(mode="json") for name in params.packs}
+    contents["synthesis"] = params.synthesis_spec().model_dump(mode="json")
     contents["complexity"] = params.complexity.model_dump(mode="json")
     for paper in PAPERS:
         runs = {}

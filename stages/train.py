@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lib.data.batches import Augmentation, Batches, evenly_spaced
-from lib.data.crops import Crops, open_crops
+from lib.data.crops import Crops, join, open_crops
 from lib.environment import describe
 from lib.errors import InputError
 from lib.files import atomic, remove, write_csv
@@ -17,6 +17,7 @@ from lib.models import build_model
 from lib.models.pretrained import load_imagenet
 from lib.params import TrainSpec
 from lib.tasks import Task, build_task
+from lib.tasks.cmkg import load_prior
 from lib.training.checkpoint import fingerprint, load_weights, save_weights
 from lib.training.distributed import Process, connect
 from lib.training.loop import fit, make_deterministic
@@ -65,16 +66,18 @@ def train_seed(spec: TrainSpec, seed: int, scratch: Path, process: Process, anno
     make_deterministic(seed, process.device)
     crops = {split: open_crops(CROPS / spec.crops, split) for split in ("train", "val")}
     model = spec.network(spec.model, len(crops["train"].joints))
-    weights = {role: weights_path(spec, role, seed) for role in ("init", "teacher") if getattr(spec, role)}
+    weights = {role: weights_path(spec, role, seed) for role in ("init", "teacher", "prior") if getattr(spec, role)}
     student = load_weights(weights["init"], model) if spec.init else build_model(model)
     if spec.pretrained:
         load_imagenet(student)
     teacher = load_weights(weights["teacher"]).to(process.device) if spec.teacher else None
-    task = build_task(spec, student, crops["train"].flip_pairs, teacher)
+    prior = load_prior(weights["prior"], student) if spec.prior else ()
+    task = build_task(spec, student, crops["train"].flip_pairs, teacher, prior)
 
     settings = {"spec": spec.model_dump(mode="json"), "seed": seed, "processes": process.world}
     settings |= {"threads": torch.get_num_threads(), "device": process.device.type, "torch": torch.__version__}
-    packed = sorted(path for path in (CROPS / spec.crops).rglob("*") if path.is_file())
+    folders = [CROPS / name for name in (spec.crops, spec.synthetic) if name]
+    packed = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     folder = scratch / fingerprint(settings, [*packed, *weights.values()])
     finished = folder / "finished"
     if finished.exists():
@@ -99,7 +102,9 @@ def train_seed(spec: TrainSpec, seed: int, scratch: Path, process: Process, anno
                 place.mkdir(exist_ok=True)
                 save_weights(place / "weights.safetensors", network, spec.network(branch, network.joints))
                 alone = build_task(spec.model_copy(update={"distillation": None}), network, crops["val"].flip_pairs)
-                np.savez(place / "predictions.npz", **predictions(alone, spec.decoding.flip_test))
+                flip_test = spec.decoding is not None and spec.decoding.flip_test
+                np.savez(place / "predictions.npz", **predictions(alone, flip_test))
+            task.save(part)
             rows = [{name: f"{value:.6g}" for name, value in row.items()} for row in history]
             write_csv(part / "history.csv", rows)
             (part / "seconds.json").write_text(f"{seconds:.1f}")
@@ -107,26 +112,37 @@ def train_seed(spec: TrainSpec, seed: int, scratch: Path, process: Process, anno
 
 
 def weights_path(spec: TrainSpec, role: str, seed: int) -> Path:
-    """The weights, of the same seed, of the run that serves this one as "teacher" or "init"."""
-    return MODELS / spec.paper / getattr(spec, role) / f"seed{seed}" / "weights.safetensors"
+    """What the run that serves this one as "teacher", "init" or "prior" has learned with the same seed."""
+    name = "prior" if role == "prior" else "weights"
+    return MODELS / spec.paper / getattr(spec, role) / f"seed{seed}" / f"{name}.safetensors"
 
 
 def batches(
     spec: TrainSpec, crops: dict[str, Crops], evaluated: np.ndarray, seed: int, process: Process
 ) -> tuple[Batches, Batches]:
     """Batches for training, this process's share, and for validation: everybody in the `evaluated` images."""
-    sizes, common = {"student": spec.input}, {"seed": seed, "device": process.device, "antialias": spec.antialias}
-    differs = spec.teacher and spec.teacher_input != spec.input
+    people, count = crops["train"], len(crops["train"].ids)
+    chosen = evenly_spaced(spec.train_samples, count)
+    if spec.synthetic:
+        people = join(people, open_crops(CROPS / spec.synthetic, "train"))
+        chosen = np.concatenate([chosen, np.arange(count, len(people.ids))])
+    common = {"seed": seed, "device": process.device, "antialias": spec.antialias}
+    views = {"student": (spec.input, spec.modality), "teacher": (spec.teacher_input, spec.teacher_modality)}
+    if not spec.teacher or views["teacher"] == views["student"]:
+        del views["teacher"]
     training = Batches(
-        *(crops["train"], sizes | ({"teacher": spec.teacher_input} if differs else {}), spec.batch_size),
+        *(people, {view: size for view, (size, _) in views.items()}, spec.batch_size),
         augmentation=Augmentation(**spec.augmentation.model_dump()),
-        rows=evenly_spaced(spec.train_samples, len(crops["train"].ids)),
+        rows=chosen,
         rank=process.rank,
         world=process.world,
+        depth=[view for view, (_, modality) in views.items() if modality == "depth"],
         **common,
     )
     rows = np.flatnonzero(np.isin(crops["val"].image_ids, evaluated))
-    return training, Batches(crops["val"], sizes, VAL_BATCH, augmentation=None, rows=rows, **common)
+    depth = ["student"] if spec.modality == "depth" else []
+    sizes = {"student": spec.input}
+    return training, Batches(crops["val"], sizes, VAL_BATCH, augmentation=None, rows=rows, depth=depth, **common)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,17 @@ RUNS = {
         "okdhp": ["mpii_okdhp_64"],
         "runs": ["mpii_cdkd_64", "mpii_hrnet_sape_64", "coco_simcc_r50_cca_64", "lsp_released_32"],
     },
+    "cmkg": {
+        "supervised": ["rhd_depth_r18", "rhd_start_r18"],
+        "supervised_synthetic": ["rhd_depth_r18_aug", "rhd_start_r18_aug"],
+        "control": ["rhd_rgb_r18"],
+        "control_synthetic": ["rhd_rgb_r18_aug"],
+        "cmkd": ["rhd_act_att_r18"],
+        "cmkd_synthetic": ["rhd_cmkd_r18"],
+        "meta_train": ["rhd_prior_l2"],
+        "target": ["stb_none", "stb_l1_1e_4", "freihand_g_l2"],
+        "meta_test": ["stb_prior_l2"],
+    },
 }
 TRAINED = {f"{paper}.{run}" for paper, groups in RUNS.items() for runs in groups.values() for run in runs}
 STAGES = [stage for stage in load_stages() if stage.module != "stages.train" or stage.command.split()[-1] in TRAINED]
@@ -49,6 +60,10 @@ def tiny(content: dict) -> dict:
     content["data"]["lsp"]["synthetic"] = {"lsp": 16, "lspet": 24, "seed": 0}
     content["data"]["mpii"]["synthetic"] = {"train": 32, "val": 8, "layout": "json", "seed": 0}
     content["data"]["coco"]["synthetic"] = {"train": 8, "val": 4, "seed": 0}
+    content["data"]["rhd"]["synthetic"] = {"train": 8, "val": 4, "seed": 0}
+    content["data"]["stb"]["synthetic"] = {"frames": 1, "seed": 0}
+    content["data"]["freihand"]["synthetic"] = {"train": 20, "evaluation": 2, "seed": 0}
+    content["profiles"]["mini"]["packs"]["synthetic"] = 8
     for paper, groups in RUNS.items():
         for group, runs in groups.items():
             content[paper][group] = {run: content[paper][group][run] for run in runs}
@@ -154,3 +169,6 @@ def test_a_parameter_changes_what_reads_it_and_nothing_else(pipeline):
     after = {"evaluate@cdkd", "report@cdkd", "summary"}
     changed = {f"cdkd@{run}" for run in RUNS["cdkd"]["runs"] if "released" not in run}
     assert outdated_with(okdhp={"beta": 2}, cdkd={"beta": 2}) == changed | after
+    after = {"evaluate@cmkg", "report@cmkg", "summary"}
+    changed = {"cmkd@rhd_act_att_r18", "cmkd_synthetic@rhd_cmkd_r18", "cmkg_meta_train@rhd_prior_l2"}
+    assert outdated_with(cdkd={"beta": 1}, cmkg={"activation": 2}) == changed | after

@@ -43,6 +43,7 @@ def test_specs_of_other_stages_are_those_of_params(project):
         assert PackSpec.model_validate(content) == params.pack_spec(name)
     for name, dataset in params.data:
         assert json.loads(Path(f"data/specs/data/{name}.json").read_text()) == dataset.model_dump(mode="json")
+    assert json.loads(Path("data/specs/synthesis.json").read_text()) == params.synthesis_spec().model_dump(mode="json")
     assert json.loads(Path("data/specs/complexity.json").read_text()) == params.complexity.model_dump(mode="json")
 
 

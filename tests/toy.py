@@ -72,10 +72,11 @@ def spec(**changes) -> TrainSpec:
         **{"epochs": 2, "batch_size": 4, "train_samples": None, "val_samples": None, "precision": "float32"},
         **{"compile": False, "validations": 1, "decoding": {"flip_test": True, "refinement": "quarter"}},
         **{"antialias": False, "pretrained": False, "threads": None, "teacher": None},
-        **{"init": None, "distillation": None},
+        **{"init": None, "distillation": None, "prior": None, "synthetic": None, "modality": "rgb"},
     }
     settings |= changes
     settings.setdefault("teacher_input", settings["teacher"] and settings["input"])
+    settings.setdefault("teacher_modality", settings["teacher"] and "rgb")
     return TrainSpec(**{"exports": (settings["model"],), **settings})
 
 

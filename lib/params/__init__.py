@@ -13,6 +13,8 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from lib.errors import InputError
 from lib.params.cdkd import Cdkd, Distilled
+from lib.params.cmkg import Cmkg, Control, Plain, Target, Tested
+from lib.params.cmkg import Distilled as CrossModal
 from lib.params.fpd import Fpd
 from lib.params.okdhp import Branched, Okdhp, auxiliary_models
 from lib.params.papers import SIDE_UNIT, Paper, Supervised, TrainSpec, built, input_size, scaled_size
@@ -30,6 +32,7 @@ from lib.params.sections import (
     PaperScale,
     Section,
     StackedModel,
+    SynthesisSpec,
     Training,
     TrainingNetwork,
 )
@@ -41,6 +44,7 @@ __all__ = [
     "Optimizer",
     "PackSpec",
     "Params",
+    "SynthesisSpec",
     "TrainSpec",
     "auxiliary_models",
     "built",
@@ -48,7 +52,8 @@ __all__ = [
 ]
 
 PARAMS = Path("params.yaml")
-PAPERS = ("fpd", "okdhp", "cdkd")
+PAPERS = ("fpd", "okdhp", "cdkd", "cmkg")
+SYNTHETIC = "mano"  # the crops that the stage synthesize makes
 STRIDE = 32  # px; HRNet and ResNets take multiples of it
 FULL = PaperScale(
     **dict.fromkeys(("resolution", "depth", "width", "epochs"), 1.0),
@@ -63,6 +68,7 @@ class Profile(Section):
     fpd: PaperScale
     okdhp: PaperScale
     cdkd: PaperScale
+    cmkg: PaperScale
 
 
 class Params(Section):
@@ -73,10 +79,12 @@ class Params(Section):
     profiles: dict[Name, Profile]
     data: Data
     packs: dict[Name, PackSpec]
+    synthesis: SynthesisSpec
     training: Training
     fpd: Fpd
     okdhp: Okdhp
     cdkd: Cdkd
+    cmkg: Cmkg
     complexity: Complexity
 
     def dataset(self, name: str) -> Dataset:
@@ -89,6 +97,12 @@ class Params(Section):
         require("pack", name, self.packs)
         pack = self.packs[name]
         return pack.model_copy(update={"input": scaled_size(pack.input, self.profiles[self.profile].packs.resolution)})
+
+    def synthesis_spec(self) -> SynthesisSpec:
+        """The rendered hands at the profile's resolution and number."""
+        scale = self.profiles[self.profile].packs
+        count, size = scale.synthetic or self.synthesis.count, scaled_size(self.synthesis.size, scale.resolution)
+        return self.synthesis.model_copy(update={"count": count, "size": size})
 
     def paper(self, name: str) -> Paper:
         """The settings of a paper; InputError where there is none of that name."""
@@ -136,14 +150,19 @@ def load_params(path: Path | str = PARAMS) -> Params:
 def check(params: Params, path: Path | str) -> None:
     """Refuse names that point to nothing, names used twice and sizes that the networks cannot take."""
 
-    known(path, "profile", params.profile, params.profiles)
-    known(path, "complexity.reference", params.complexity.reference, params.complexity.networks)
+    known(f"{path}: profile", params.profile, params.profiles)
+    known(f"{path}: complexity.reference", params.complexity.reference, params.complexity.networks)
     for name, network in params.complexity.training.items():
         check_branches(f"{path}: complexity.training.{name}", network)
     if len(set(params.seeds)) < len(params.seeds):
         raise InputError(f"{path}: seeds is {list(params.seeds)}; every seed once")
+    near, far = params.synthesis.distance
+    if near > far:
+        raise InputError(f"{path}: synthesis.distance is [{near:g}, {far:g}]; the smaller number first")
     for name, pack in params.packs.items():
-        known(path, f"packs.{name}.dataset", pack.dataset, Data.model_fields)
+        if name == SYNTHETIC:
+            raise InputError(f"{path}: packs.{name}: the name {name} is that of the rendered hands; choose another")
+        known(f"{path}: packs.{name}.dataset", pack.dataset, Data.model_fields)
         for side in pack.input:
             if side % SIDE_UNIT:
                 raise InputError(f"{path}: packs.{name}.input has {side} px; hourglasses take multiples of {SIDE_UNIT}")
@@ -168,13 +187,13 @@ def check_paper(params: Params, paper: str, path: Path | str) -> None:
             if name in names:
                 raise InputError(f"{path}: {key}: the name {name} is taken by another run of {paper}")
             names.append(name)
-            known(path, f"{key}.crops", run.crops, params.packs)
-            known(path, f"the benchmark of {key}.crops", params.packs[run.crops].dataset, settings.benchmarks)
+            known(f"{path}: {key}.crops", run.crops, params.packs)
+            known(f"{path}: the benchmark of {key}.crops", params.packs[run.crops].dataset, sorted(settings.benchmarks))
             check_input(f"{path}: {key}", run)
             for role in {"teacher", "init"} & set(type(run).model_fields):
                 other = getattr(run, role)
-                known(path, f"{key}.{role}", other, settings.supervised)
-                source = settings.supervised[other]
+                known(f"{path}: {key}.{role}", other, settings.sources)
+                source = settings.sources[other]
                 if source.crops != run.crops:
                     raise InputError(f"{path}: {key}.{role} is {other}, a network for {source.crops}, not {run.crops}")
                 if role == "init" and source.model != run.model:
@@ -183,6 +202,8 @@ def check_paper(params: Params, paper: str, path: Path | str) -> None:
                 check_branches(f"{path}: {key}", run)
             if isinstance(run, Distilled):
                 check_domains(f"{path}: {key}", run, settings, params)
+            if isinstance(settings, Cmkg):
+                check_hands(f"{path}: {key}", group, run, settings)
     for dataset, augmentation in settings.augmentation.items():
         low, high = augmentation.scale
         if low > high:
@@ -210,6 +231,26 @@ def check_domains(key: str, run: Distilled, settings: Cdkd, params: Params) -> N
         raise InputError(f"{key}.input is {list(sides[0])} and the teacher's {list(sides[1])} px; expected a multiple")
 
 
+def check_hands(key: str, group: str, run: Plain, settings: Cmkg) -> None:
+    """Refuse partners of another kind, and what a group's stage would not depend on."""
+    needed = SYNTHETIC if group.endswith("synthetic") or group == "meta_train" else None
+    if run.synthetic != needed:
+        raise InputError(f"{key}.synthetic is {run.synthetic!r}; expected {needed!r} in this group")
+    if isinstance(run, Control) and settings.sources[run.init].modality != run.modality:
+        raise InputError(f"{key}.init is {run.init}, a network of other images than {run.modality}")
+    if isinstance(run, CrossModal):
+        teacher = settings.sources[run.teacher]
+        if teacher.modality != "depth" or teacher.model != run.model:
+            raise InputError(f"{key}.teacher is {run.teacher}; expected a network of depth images with the same model")
+    if isinstance(run, Target) and (run.norm is None) != (run.sigma is None):
+        raise InputError(f"{key}: norm is {run.norm} and sigma {run.sigma}; expected both or none")
+    if isinstance(run, Tested):
+        known(f"{key}.prior", run.prior, settings.meta_train)
+        source = settings.meta_train[run.prior]
+        if (source.model, source.norm) != (run.model, run.norm):
+            raise InputError(f"{key}.prior is {run.prior}, learned for another model or norm; expected the same ones")
+
+
 def check_branches(key: str, run: Branched | TrainingNetwork) -> None:
     """Refuse branches without a part of their own."""
     if isinstance(run.model, MobilePoseModel):
@@ -225,10 +266,10 @@ def check_branches(key: str, run: Branched | TrainingNetwork) -> None:
         )
 
 
-def known(path: Path | str, key: str, name: str, names: Iterable[str]) -> None:
+def known(key: str, name: str, names: Iterable[str]) -> None:
     """Refuse a value that is none of the names it has to be among."""
     if name not in names:
-        raise InputError(f"{path}: {key} is {name!r}{suggestion(name, names)}; known: {', '.join(names)}")
+        raise InputError(f"{key} is {name!r}{suggestion(name, names)}; known: {', '.join(names)}")
 
 
 def require(kind: str, name: str, names: Iterable[str]) -> None:

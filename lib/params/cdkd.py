@@ -4,6 +4,7 @@ from typing import Any
 
 from lib.params.okdhp import Ablation, auxiliary_models, scaled_shared
 from lib.params.papers import (
+    BodyPaper,
     ClassAlignment,
     CrossDomain,
     CrossDomainDistillation,
@@ -11,7 +12,6 @@ from lib.params.papers import (
     Kernels,
     Learned,
     OnlineDistillation,
-    Paper,
     Supervised,
     Temperature,
     scaled_model,
@@ -74,7 +74,7 @@ class Schedules(Section):
 Run = Baseline | Competitor | Distilled
 
 
-class Cdkd(Paper, CrossDomain):
+class Cdkd(BodyPaper, CrossDomain):
     """Settings that all runs share, schedules by architecture, and the runs in three groups by what they learn from."""
 
     pretrained: bool
@@ -109,7 +109,7 @@ class Cdkd(Paper, CrossDomain):
         return CrossDomainDistillation(**{name: getattr(self, name) for name in names} | own)
 
     def own(self, run: Run, dataset: str, full_size: bool) -> dict[str, Any]:
-        settings: dict[str, Any] = {
+        settings = super().own(run, dataset, full_size) | {
             "simcc": self.simcc[dataset],
             "pretrained": self.pretrained and full_size and run.model.name != "hourglass",
             "antialias": self.antialias,

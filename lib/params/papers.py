@@ -36,6 +36,8 @@ ClassAlignment = Literal["none", "cca", "same", "fully_connected"]
 Kernels = tuple[Literal[1, 3, 5, 7, 9, 11], ...]
 Temperature = Annotated[float, Field(gt=1, lt=21)]  # within the range that ETHT may reach
 Learned = tuple[Literal["tau", "alpha", "beta"], ...]
+Norm = Literal["l1", "l2"]
+Modality = Literal["rgb", "depth"]
 
 
 class FastDistillation(Section):
@@ -87,8 +89,39 @@ class CrossDomainDistillation(CrossDomain):
     method: Literal["cdkd"] = "cdkd"
 
 
+class CrossModalDistillation(Section):
+    """CMKD Eq. 4 as one run's method: weights of the activation and the attention loss."""
+
+    method: Literal["cmkd"] = "cmkd"
+    activation: Weight
+    attention: Weight
+
+
+class MetaTraining(CrossModalDistillation):
+    """CMKG Algorithm 1: the norm of the regulariser, the steps before it is judged, their rate and its own."""
+
+    method: Literal["cmkg"] = "cmkg"
+    norm: Norm
+    inner_steps: Count
+    inner_lr: Positive
+    meta_lr: Positive
+
+
+class Regularisation(Section):
+    """CMKG Eq. 9: a norm of the weights times sigma; null: times the weights that meta-training has learned."""
+
+    method: Literal["regulariser"] = "regulariser"
+    norm: Norm
+    sigma: Weight | None
+
+
 Distillation = Annotated[
-    FastDistillation | OnlineDistillation | CrossDomainDistillation,
+    FastDistillation
+    | OnlineDistillation
+    | CrossDomainDistillation
+    | CrossModalDistillation
+    | MetaTraining
+    | Regularisation,
     Field(discriminator="method"),
 ]
 
@@ -96,17 +129,21 @@ Distillation = Annotated[
 class TrainSpec(Section):
     """Everything that one training depends on besides its seed, at the profile's scale.
 
-    crops: folder of data/crops; input: of the student. pretrained: whether its backbone starts from ImageNet's weights.
-    exports: the models of the networks that are kept, `model` first.
+    crops: folder of data/crops; synthetic: another one, whose training rows are added. input, modality: of the student.
+    heatmap, decoding: of networks that see joints in the image. pretrained: whether the backbone starts from ImageNet's
+    weights. prior: the run that learned the regulariser. exports: the models of the networks that are kept, `model`
+    first.
     """
 
     paper: str
     run: str
     dataset: str
     crops: str
+    synthetic: str | None
     input: Size
+    modality: Modality
     model: Model
-    heatmap: Heatmap
+    heatmap: Heatmap | None
     simcc: Simcc | None
     augmentation: Augmentation
     antialias: bool
@@ -119,11 +156,13 @@ class TrainSpec(Section):
     precision: str
     compile: bool
     validations: Count
-    decoding: Decoding
+    decoding: Decoding | None
     pretrained: bool
     teacher: str | None
     teacher_input: Size | None
+    teacher_modality: Modality | None
     init: str | None
+    prior: str | None
     distillation: Distillation | None
     exports: tuple[Model, ...]
 
@@ -149,15 +188,18 @@ class Supervised(Section):
 class Paper(Section):
     """Settings that all runs of a paper share; augmentation by benchmark."""
 
-    heatmap: Heatmap
     augmentation: dict[Name, Augmentation]
-    decoding: Decoding
     supervised: dict[Name, Supervised]
 
     @property
     def groups(self) -> dict[str, dict[str, Any]]:
         """Runs by name, by group."""
         return {"supervised": self.supervised}
+
+    @property
+    def sources(self) -> dict[str, Supervised]:
+        """The runs whose weights others may start from or learn from."""
+        return self.supervised
 
     @property
     def benchmarks(self) -> set[str]:
@@ -178,7 +220,10 @@ class Paper(Section):
 
     def own(self, run: Any, dataset: str, full_size: bool) -> dict[str, Any]:
         """Entries of a run's TrainSpec that not all papers have; full_size: whether its network is the paper's."""
-        return {"simcc": None, "pretrained": False, "antialias": False}
+        return {
+            **dict.fromkeys(("heatmap", "simcc", "decoding", "synthetic", "prior")),
+            **{"modality": "rgb", "pretrained": False, "antialias": False},
+        }
 
     def train_spec(
         self, paper: str, name: str, packs: Mapping[str, PackSpec], scale: PaperScale, training: Training
@@ -202,7 +247,6 @@ class Paper(Section):
             "crops": run.crops,
             "input": size,
             "model": model,
-            "heatmap": self.heatmap,
             "augmentation": self.augmentation[dataset],
             "optimizer": scaled_optimizer(schedule.optimizer, scale),
             "epochs": max(1, round(schedule.epochs * scale.epochs)),
@@ -213,9 +257,9 @@ class Paper(Section):
             "precision": training.precision,
             "compile": training.compile,
             "validations": training.validations,
-            "decoding": self.decoding,
             "teacher": teacher,
             "teacher_input": input_size(self.run(teacher), packs, scale) if teacher else None,
+            "teacher_modality": getattr(self.run(teacher), "modality", "rgb") if teacher else None,
             "init": getattr(run, "init", None),
             "distillation": distillation,
             "exports": (model, *distillation.branches) if everything else (model,),
@@ -223,7 +267,17 @@ class Paper(Section):
         return TrainSpec(**settings | self.own(run, dataset, full_size))
 
 
-class SingleSchedule(Paper):
+class BodyPaper(Paper):
+    """A paper whose networks tell where a person's joints are in the image."""
+
+    heatmap: Heatmap
+    decoding: Decoding
+
+    def own(self, run: Any, dataset: str, full_size: bool) -> dict[str, Any]:
+        return super().own(run, dataset, full_size) | {"heatmap": self.heatmap, "decoding": self.decoding}
+
+
+class SingleSchedule(BodyPaper):
     """A paper that trains all its networks alike; epochs by benchmark."""
 
     optimizer: Optimizer
@@ -267,6 +321,8 @@ def scaled_model(model: Model, scale: PaperScale) -> Model:
         case "hrnet":
             (blocks,) = deep((model.blocks,))
             update = {"blocks": blocks, "modules": deep(model.modules), **wide("width", 4), **wide("stem", 8)}
+        case "resnet":
+            update = {"blocks": deep(model.blocks), **wide("width", 4)}
         case "simplebaseline":
             update = {"blocks": deep(model.blocks), **wide("width", 4), **wide("channels", 8)}
         case _:

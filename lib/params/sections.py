@@ -61,6 +61,29 @@ class CocoSynthetic(Section):
     seed: Seed
 
 
+class RhdSynthetic(Section):
+    """How many frames the synthetic RHD has."""
+
+    train: Count
+    val: Count
+    seed: Seed
+
+
+class StbSynthetic(Section):
+    """How many frames each of the twelve sequences of the synthetic STB has."""
+
+    frames: Count
+    seed: Seed
+
+
+class FreihandSynthetic(Section):
+    """How many samples, in four versions each, and how many evaluation images the synthetic FreiHAND has."""
+
+    train: Annotated[int, Field(ge=2)]
+    evaluation: Count
+    seed: Seed
+
+
 class Dataset(Section):
     """Where a benchmark comes from."""
 
@@ -86,18 +109,40 @@ class Coco(Dataset):
     synthetic: CocoSynthetic
 
 
+class Rhd(Dataset):
+    """Rendered Hand Pose Dataset."""
+
+    synthetic: RhdSynthetic
+
+
+class Stb(Dataset):
+    """Stereo Hand Pose Tracking Benchmark."""
+
+    synthetic: StbSynthetic
+
+
+class Freihand(Dataset):
+    """FreiHAND."""
+
+    synthetic: FreihandSynthetic
+
+
 class Data(Section):
     """The benchmarks, by name."""
 
     lsp: Lsp
     mpii: Mpii
     coco: Coco
+    rhd: Rhd
+    stb: Stb
+    freihand: Freihand
 
 
 class PackSpec(Section):
     """Crops of one dataset: network input (height, width) in px, box padding, and margin for the augmentation.
 
-    boxes: whose boxes the validation crops show, the annotations' or a detector's (the two-stage protocol).
+    boxes: whose boxes the validation crops show, the annotations' or a detector's (the two-stage protocol). subset: a
+    camera or a version, of benchmarks that show everything several times; null: all images.
     """
 
     dataset: Name
@@ -105,6 +150,26 @@ class PackSpec(Section):
     padding: Annotated[float, Field(ge=1)]
     margin: Annotated[float, Field(ge=1)]
     boxes: Literal["annotations", "detections"] = "annotations"
+    subset: str | None = None
+
+
+class SynthesisSpec(Section):
+    """Rendered hands (CMKG Sect. 5.1): hand model, number and size of the images, backgrounds and what is drawn.
+
+    model: procedural, or the path of MANO_RIGHT.pkl. backgrounds: a folder of images, null: procedural textures.
+    components: of the pose, drawn from [-pose, pose] each; shape parameters come from [-shape, shape]. distance: from
+    the camera, in m.
+    """
+
+    model: str = Field(min_length=1)
+    count: Count
+    size: Size
+    backgrounds: str | None
+    components: Annotated[int, Field(ge=1, le=45)]
+    pose: Weight
+    shape: Weight
+    distance: tuple[Positive, Positive]
+    seed: Seed
 
 
 class Training(Section):
@@ -162,10 +227,23 @@ class SimpleBaselineModel(Section):
     split: Positive = 2.0
 
 
+class ResnetModel(Section):
+    """A ResNet that tells the joints' positions in space (lib/models/resnet.py).
+
+    blocks: of the four stages, [2, 2, 2, 2] basic ones in ResNet-18, [3, 4, 6, 3] bottlenecks in ResNet-50; width:
+    planes of the first stage.
+    """
+
+    name: Literal["resnet"]
+    block: Literal["basic", "bottleneck"]
+    blocks: tuple[Count, Count, Count, Count]
+    width: Annotated[int, Field(ge=4, multiple_of=4)] = 64
+
+
 BranchModel = Annotated[StackedModel | MobilePoseModel, Field(discriminator="name")]
 HeadModel = Annotated[HrnetModel | SimpleBaselineModel, Field(discriminator="name")]
 Model = Annotated[
-    StackedModel | MobilePoseModel | HrnetModel | SimpleBaselineModel,
+    StackedModel | MobilePoseModel | HrnetModel | SimpleBaselineModel | ResnetModel,
     Field(discriminator="name"),
 ]
 Aggregation = Literal["mean", "gate", "fau"]
@@ -263,9 +341,10 @@ class Decoding(Section):
 
 
 class PackScale(Section):
-    """What a profile changes in the crops."""
+    """What a profile changes in the crops; synthetic: the number of rendered hands, null: as many as the paper's."""
 
     resolution: Share
+    synthetic: Count | None
 
 
 class PaperScale(Section):
