@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lib.files import atomic, read_csv, write_csv
-from lib.metrics import HEADLINE, curve, evaluated, score
-from lib.metrics.mean_pose import mean_pose
+from lib.metrics import HANDS, HEADLINE, curve, evaluated, score
+from lib.metrics.mean_pose import mean_hand, mean_pose
 from lib.papers import load_paper
 from lib.reporting import Result, Study, load_studies, seed_scores, summarise
 from stages import run
@@ -36,20 +36,21 @@ def main(paper: str = "") -> None:
 
 
 def evaluate(annotations: dict[str, Any], result: Result) -> dict[str, Any]:
-    """Metrics of one run in percent, mean and std over its seeds, with the number of seeds and persons."""
+    """Metrics of one run, mean and std over its seeds, with the number of seeds and of persons or hands."""
     persons = len(evaluated(annotations, next(iter(result.predictions.values()))["images"]))
     return summarise(seed_scores(annotations, result)) | {"seeds": len(result.predictions), "persons": persons}
 
 
 def baseline(study: Study) -> dict[str, Any]:
-    """Metrics of the mean pose of the training persons, on the persons that the runs predicted."""
+    """Metrics of the mean pose of the training persons or hands, on those that the first run predicted."""
     train = json.loads((Path("data/annotations") / study.key / "train.json").read_text())
     ids = next(iter(next(iter(study.results.values())).predictions.values()))["ids"]
-    return summarise({0: score(study.annotations, mean_pose(train, study.annotations, ids))})
+    predict = mean_hand if study.key in HANDS else mean_pose
+    return summarise({0: score(study.annotations, predict(train, study.annotations, ids))})
 
 
 def pck_rows(annotations: dict[str, Any], result: Result) -> list[dict[str, float]]:
-    """The PCK curve of one run, mean over its seeds; thresholds in units of the torso (LSP) or the head size (MPII)."""
+    """The PCK curve of one run, mean over its seeds; thresholds as in `curve`."""
     curves = [curve(annotations, predictions) for predictions in result.predictions.values()]
     thresholds, pck = curves[0][0], np.mean([values for _, values in curves], axis=0)
     return [{"threshold": float(t), "pck": round(float(value), 4)} for t, value in zip(thresholds, pck, strict=True)]

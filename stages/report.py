@@ -7,15 +7,14 @@ from typing import Any
 
 from lib.data.crops import open_crops
 from lib.files import atomic
+from lib.metrics import HANDS
 from lib.papers import Paper, load_paper
 from lib.params.sections import Complexity
-from lib.reporting import Study, exported, load_specs, load_studies, provenance
+from lib.reporting import Study, exported, hands, load_specs, load_studies, provenance, seed_scores
 from lib.reporting import tables as make
 from lib.reporting.effects import effects
 from lib.reporting.illustrations import illustrate
 from stages import load_spec, run
-
-METRICS = Path("reports/metrics")
 
 
 def main(key: str = "") -> None:
@@ -25,16 +24,20 @@ def main(key: str = "") -> None:
     for name, spec in load_specs(key).items():
         full |= exported(name, spec)
     studies = load_studies(paper)
-    crops = {study.key: open_crops(study.crops, "train") for study in studies}
-    here = {study.key: provenance.scale(study, len(crops[study.key].ids), full) for study in studies}
+    specs = {name: result.spec for study in studies for name, result in study.results.items()}
+    shown = [specs[run] for study in studies for run in study.benchmark.roles.values() if run in specs]
+    crops = {study.crops.name for study in studies}
+    crops |= {spec[part] for spec in shown for part in ("crops", "synthetic") if spec[part]}
+    people = {name: len(open_crops(Path("data/crops") / name, "train").ids) for name in crops}
+    here = {study.key: provenance.scale(study, people, full) for study in studies}
     text = [
         f"# {paper.title} ({paper.venue})",
         provenance.warning(studies, full),
         provenance.scale_table(studies, here, load_spec(key)["profile"]),
-        provenance.notes(studies),
+        provenance.notes(studies, people),
         make.LEGEND,
         paper.counting,
-        *tables(paper, studies, full),
+        *tables(paper, studies, specs, full),
         *speed(paper, Complexity.model_validate(load_spec("complexity"))),
         "## Effects",
         *effects(paper, studies),
@@ -43,24 +46,34 @@ def main(key: str = "") -> None:
     with atomic(Path("reports/figures") / key) as folder:
         folder.mkdir()
         for study in studies:
-            text += illustrate(key, study, crops[study.key], folder)
-    shown = [study.results.get(run) for study in studies for run in study.benchmark.roles.values()]
-    specs = [result.spec for result in shown if result and result.spec["distillation"]]
-    text += ["## Decisions", make.decision_table(paper, specs)]
+            text += (hands.illustrate if study.key in HANDS else illustrate)(key, study, folder)
+    text += ["## Decisions", make.decision_table(paper, [spec for spec in shown if spec["distillation"]])]
     text += ["## Contradictions in the paper", "\n".join(f"* {sentence}" for sentence in paper.contradictions)]
     with atomic(Path("reports") / f"{key}.md") as part:
         part.write_text("\n\n".join(block for block in text if block) + "\n")
 
 
-def tables(paper: Paper, studies: Sequence[Study], full: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The printed tables, filled, and one for each benchmark that none of them is about; full: specs of all runs."""
+def tables(
+    paper: Paper,
+    studies: Sequence[Study],
+    specs: Mapping[str, Mapping[str, Any]],
+    full: Mapping[str, Mapping[str, Any]],
+) -> list[str]:
+    """The printed tables, filled, and one for each benchmark that none of them is about; specs: of all trained runs."""
     metrics, costs = load(paper.key), load("complexity")
-    specs = {name: result.spec for study in studies for name, result in study.results.items()}
+    differing = [table for table in paper.tables if any(" - " in column for column in table.accuracy)]
+    compared = {run for table in differing for row in table.rows for run in row.runs.values()}
+    scores = {
+        run: seed_scores(study.annotations, study.results[run])
+        for study in studies
+        for run in compared & study.results.keys()
+    }
     text, printed = [], set()
     for table in paper.tables:
-        runs = [row.run for row in table.rows if row.run]
+        runs = [run for row in table.rows for run in row.runs.values()]
         printed.update(runs)
-        filled = make.printed_table(table, metrics, costs, make.run_names(runs, specs, full, table.settings))
+        names = make.run_names(runs, specs, full, table.settings)
+        filled = make.printed_table(table, metrics, costs, names, scores)
         text += [f"## Table {table.number} – {table.title}", filled, table.note]
     for study in studies:
         if not printed & study.results.keys():
@@ -78,8 +91,10 @@ def tables(paper: Paper, studies: Sequence[Study], full: Mapping[str, Mapping[st
 
 def speed(paper: Paper, complexity: Complexity) -> list[str]:
     """The measured speed of those full-size networks that the paper's tables name, and of the reference."""
-    costs, machine = load("complexity"), load("complexity.environment")
     named = {network for table in paper.tables for row in table.rows for network in row.networks}
+    if not named:
+        return []
+    costs, machine = load("complexity"), load("complexity.environment")
     timed = {name: costs[name] for name in complexity.networks if name in named or name == complexity.reference}
     inputs = {name: complexity.networks[name].input or complexity.input for name in timed}
     columns = [name for name in make.COSTS if any(name in table.cost for table in paper.tables)]
@@ -98,7 +113,7 @@ def speed(paper: Paper, complexity: Complexity) -> list[str]:
 
 def load(name: str) -> dict[str, Any]:
     """The content of reports/metrics/<name>.json."""
-    return json.loads((METRICS / f"{name}.json").read_text())
+    return json.loads((Path("reports/metrics") / f"{name}.json").read_text())
 
 
 if __name__ == "__main__":

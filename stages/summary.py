@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.files import atomic
-from lib.metrics import HEADLINE
+from lib.metrics import HEADLINE, unit_of
 from lib.papers import load_paper, paper_keys
 from lib.reporting import load_results, on_benchmark
 from lib.reporting.provenance import environments, seeds_of
@@ -17,7 +17,7 @@ REPORTS = Path("reports")
 
 def main() -> None:
     """A row per evaluated paper and benchmark from metrics and runs, then links to the published results."""
-    header = ["paper", "benchmark", "result, %", "profile", "data", "seeds", "revision", "hardware"]
+    header = ["paper", "benchmark", "result", "profile", "data", "seeds", "revision", "hardware"]
     evaluated = [key for key in paper_keys() if (REPORTS / "metrics" / f"{key}.json").is_file()]
     rows = [row for key in evaluated for row in paper_rows(key)]
     text = ["# Reports", markdown(header, rows, len(header))]
@@ -41,7 +41,7 @@ def paper_rows(key: str) -> list[list[str]]:
             [
                 f"[{paper.title}]({key}.md)",
                 benchmark.name,
-                "<br>".join([f"{benchmark.metric}:", *numbers]),
+                "<br>".join([f"{benchmark.metric}, {unit_of(HEADLINE[name]).symbol}:", *numbers]),
                 f"`{load_spec(key)['profile']}`",
                 environments(results, "dataset_source"),
                 ", ".join(map(str, seeds_of(results))),
@@ -57,7 +57,7 @@ def headline(metrics: dict[str, Any] | None, benchmark: str) -> str:
     if metrics is None:
         return NOT_RUN
     name = HEADLINE[benchmark]
-    return with_spread(metrics[name], metrics.get("std", {}).get(name))
+    return with_spread(metrics[name], metrics.get("std", {}).get(name), unit_of(name).decimals)
 
 
 def published_links(folder: Path) -> list[str]:

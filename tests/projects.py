@@ -145,10 +145,10 @@ def write_project(
     Path("reports/metrics/complexity.environment.json").write_text(json.dumps(machine))
 
 
-def write_weights(folder: Path, spec: TrainSpec) -> None:
+def write_weights(folder: Path, spec: TrainSpec, joints: int = len(JOINTS)) -> None:
     """Untrained weights of a run's first seed."""
     from lib.models import build_model
     from lib.training.checkpoint import save_weights
 
-    network = spec.network(spec.model, len(JOINTS))
+    network = spec.network(spec.model, joints)
     save_weights(folder / "seed0/weights.safetensors", build_model(network), network)

@@ -283,7 +283,7 @@ def test_classes_are_drawn_of_what_was_trained(domains):
 
 @pytest.mark.parametrize("stage", [evaluate, report])
 def test_which_paper_has_to_be_said(tree, stage):
-    with pytest.raises(InputError, match=r"which paper.* known: cdkd, fpd, okdhp"):
+    with pytest.raises(InputError, match=r"which paper.* known: cdkd, cmkg, fpd, okdhp"):
         stage.main()
 
 
@@ -342,8 +342,8 @@ def test_summary(tree):
     summary.main()
     text = Path("reports/README.md").read_text()
     mpii, lsp = [cells(line) for line in text.splitlines() if line.startswith("| [Fast Human Pose Estimation](fpd.md)")]
-    assert mpii[1:3] == ["MPII", "mean PCKh@0.5:<br>teacher not run<br>student 55.0 ± 7.1<br>distilled 80.0 ± 0.0"]
-    assert lsp[1:3] == ["LSP", "mean PCK@0.2:<br>teacher not run<br>student 80.0 ± 14.1<br>distilled 95.0 ± 7.1"]
+    assert mpii[1:3] == ["MPII", "mean PCKh@0.5, %:<br>teacher not run<br>student 55.0 ± 7.1<br>distilled 80.0 ± 0.0"]
+    assert lsp[1:3] == ["LSP", "mean PCK@0.2, %:<br>teacher not run<br>student 80.0 ± 14.1<br>distilled 95.0 ± 7.1"]
     assert lsp[3:] == ["`mini`", "synthetic", "0, 1", "0123abc", "a CPU"]
     assert mpii[4] == "official"
     assert "* [FPD on real images](published/small/fpd.md) – small" in text
@@ -354,8 +354,8 @@ def test_summary_of_several_papers(full_tree):
     summary.main()
     rows = [cells(line) for line in Path("reports/README.md").read_text().splitlines() if "](okdhp.md)" in line]
     assert [row[1] for row in rows] == ["MPII", "COCO", "LSP"]
-    assert rows[1][2] == "AP:<br>baseline 0.0<br>OKDHP 100.0"
-    assert rows[2][2] == "mean PCK@0.2:<br>baseline 60.0<br>branches, β = 0 not run<br>OKDHP 70.0"
+    assert rows[1][2] == "AP, %:<br>baseline 0.0<br>OKDHP 100.0"
+    assert rows[2][2] == "mean PCK@0.2, %:<br>baseline 60.0<br>branches, β = 0 not run<br>OKDHP 70.0"
 
 
 def test_missing_and_incomplete_runs_are_refused(tree):

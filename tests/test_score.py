@@ -187,9 +187,9 @@ def test_mpii_needs_head_sizes(size):
 
 def test_benchmarks_without_a_rule():
     annotations, predictions, _ = benchmark("lsp")
-    annotations["info"]["dataset"] = "stb"
+    annotations["info"]["dataset"] = "flic"
     for rule in (score, curve):
-        with pytest.raises(InputError, match=r"no metric for dataset 'stb'.* known: lsp, mpii, coco"):
+        with pytest.raises(InputError, match=r"no metric for dataset 'flic'.* known: lsp, mpii, coco, rhd, stb, freih"):
             rule(annotations, predictions)
     annotations, predictions, _ = benchmark("coco")
     with pytest.raises(InputError, match="no PCK curve for dataset 'coco'"):

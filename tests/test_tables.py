@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from lib.metrics import unit_of
 from lib.papers import Benchmark, Row, Table, load_paper
 from lib.reporting import Result, Study, paired_differences, provenance, summarise
 from lib.reporting.effects import effect_table, verdict
@@ -92,6 +93,9 @@ def test_signed_uses_a_true_minus_and_no_negative_zero():
 def test_summary_over_seeds():
     one = {"mean": 40.0, "auc": 20.0}
     assert summarise({0: one}) == one
+    assert summarise({0: {"mean": 1 / 3, "epe": 1 / 3, "auc_20_50": 1 / 3}}) == {
+        **{"mean": 0.3333, "epe": 0.33333, "auc_20_50": 0.333333}  # three digits more than are shown
+    }
     result = summarise({0: one, 3: {"mean": 44.0, "auc": 20.0}})
     assert (result["mean"], result["auc"]) == (42, 20)
     assert result["std"] == {"mean": pytest.approx(8**0.5, abs=1e-4), "auc": 0}
@@ -104,20 +108,26 @@ def test_differences_are_paired_by_seed():
 
 
 def test_effect_table():
-    table = effect_table("a", "b", {"mean": {0: 1.0, 1: 2.0}, "auc": {0: -1.0, 1: -1.0}})
-    assert find(table, "mean") == ["mean", "+1.00", "+2.00", "+1.50 ± 0.71"]
-    assert find(table, "auc") == ["auc", "−1.00", "−1.00", "−1.00 ± 0.00"]
+    names = {"mean": "mean PCK", "auc": "AUC", "auc_20_50": "an area"}
+    differences = {"mean": {0: 1.0, 1: 2.0}, "auc": {0: -1.0, 1: -1.0}, "auc_20_50": {0: 0.041, 1: -0.003}}
+    table = effect_table("a", "b", differences, names)
+    assert find(table, "mean PCK") == ["mean PCK", "+1.00", "+2.00", "+1.50 ± 0.71"]
+    assert find(table, "AUC") == ["AUC", "−1.00", "−1.00", "−1.00 ± 0.00"]
+    assert find(table, "an area") == ["an area", "+0.041", "−0.003", "+0.019 ± 0.031"]  # a ratio has three decimals
 
 
 def test_verdict_claims_no_more_than_the_spread_allows():
     def says(*differences: float) -> str:
-        return verdict(differences, "mean PCKh@0.5", "the teacher's term")
+        return verdict(differences, "mean PCKh@0.5", unit_of("mean"), "the teacher's term")
 
     assert "no conclusion" in says(5.0)
     assert "no conclusion" in says(1.0, 2.0)  # t of one degree of freedom: two seeds say little
     assert "no conclusion" in says(1.0, -0.5, 0.4)
     assert "the teacher's term raises the mean PCKh@0.5" in says(1.0, 1.1, 0.9)
-    assert "lowers" in says(-1.0, -1.1, -0.9)
+    assert "lowers the mean PCKh@0.5." in says(-1.0, -1.1, -0.9)
+    errors = verdict((-1.0, -1.1, -0.9), "EPE", unit_of("epe"), "the teacher's term")
+    assert "a difference of −1.00 mm of EPE, 95 % interval" in errors
+    assert errors.endswith("the teacher's term lowers the EPE (lower is better).")
     # Mean 2, std 1, three seeds: 2 ± 4.3027 / sqrt 3.
     assert "+2.00 points of mean PCKh@0.5, 95 % interval −0.48 to +4.48" in says(1.0, 2.0, 3.0)
 
@@ -128,14 +138,14 @@ def test_verdict_claims_no_more_than_the_spread_allows():
 def test_row_lines():
     accuracy, cost = {"mean": "Mean"}, {"params_m": "# Param"}
     rows = (
-        Row(("Theirs",), ("93.0", "-"), False, None, ()),
-        Row(("FPD",), ("90.8", "3M"), True, "r", ("n",)),
-        Row(("Alone",), (), True, "s", ("n",)),
-        Row(("Later",), ("50.0", "3M"), True, None, ("n",)),
+        Row(("Theirs",), ("93.0", "-"), False, {}, ()),
+        Row(("FPD",), ("90.8", "3M"), True, {"": "r"}, ("n",)),
+        Row(("Alone",), (), True, {"": "s"}, ("n",)),
+        Row(("Later",), ("50.0", "3M"), True, {}, ("n",)),
     )
     table = Table(1, "", "", {"method": "Method"}, {}, accuracy, cost, rows, transposed=False, truncated=False)
     metrics = {"r": {"mean": 40.0, "std": {"mean": 1.0}}, "s": {"mean": 39.0}}
-    text = printed_table(table, metrics, {"n": {"params_m": 3.33}}, {"r": "`r` (1 × 32)"})
+    text = printed_table(table, metrics, {"n": {"params_m": 3.33}}, {"r": "`r` (1 × 32)"}, {})
     header, _, *body = (cells(line) for line in text.splitlines())
     assert header == ["", "Method", "Mean", "# Param"]
     assert body == [
@@ -151,10 +161,10 @@ def test_row_lines():
 
 
 def test_transposed_table():
-    rows = (Row(("0",), ("90.1", "62.4"), True, "a", ()), Row(("1",), ("8", "9"), True, None, ()))
+    rows = (Row(("0",), ("90.1", "62.4"), True, {"": "a"}, ()), Row(("1",), ("8", "9"), True, {}, ()))
     accuracy = {"mean": "Mean", "auc": "AUC"}
     table = Table(8, "", "", {"alpha": "α"}, {}, accuracy, {}, rows, transposed=True, truncated=False)
-    lines = [cells(line) for line in printed_table(table, {"a": {"mean": 90.0}}, {}, {}).splitlines()]
+    lines = [cells(line) for line in printed_table(table, {"a": {"mean": 90.0}}, {}, {}, {}).splitlines()]
     assert lines[0] == ["", "α", "0", "1"]
     assert lines[2:6] == [
         ["", "run", "`a`", ""],
@@ -163,6 +173,35 @@ def test_transposed_table():
         ["Δ", "", "−0.1", ""],
     ]
     assert lines[6:] == [["paper", "AUC", "62.4", "9"], ["**ours**", "", "nobody", "not run"]]
+
+
+def test_rows_of_several_runs():
+    """A column is of the row's run, of another by its name, or the paired difference of two."""
+    accuracy = {"rgb.epe": "RGB", "epe": "KD", "rgb.epe - epe": "drop", "auc_20_50": "AUC"}
+    rows = (
+        Row(("both",), ("24.68", "23.41", "1.27", "0.915"), True, {"rgb": "a", "": "b"}, ()),
+        Row(("first half",), (), True, {"rgb": "c"}, ()),
+        Row(("untrained",), ("1.00", "2.00", "0.50", "0.5"), True, {"rgb": "a", "": "d"}, ()),
+        Row(("nothing named",), ("1.00", "2.00", "", "0.5"), True, {}, ()),
+    )
+    table = Table(1, "", "", {"settings": "Settings"}, {}, accuracy, {}, rows, transposed=False, truncated=False)
+    scores = {"a": {0: {"epe": 30.0}, 1: {"epe": 34.0}, 2: {"epe": 9.0}}, "b": {1: {"epe": 35.0}, 0: {"epe": 27.0}}}
+    metrics = {"a": {"epe": 24.3333}, "b": {"epe": 31.0, "auc_20_50": 0.5, "std": {"epe": 5.65685, "auc_20_50": 0.01}}}
+    metrics["c"] = {"epe": 40.0, "auc_20_50": 0.1}
+    text = printed_table(table, metrics, {}, {"a": "`a` (small)"}, scores)
+    _, _, *body = (cells(line) for line in text.splitlines())
+    assert body == [
+        ["paper", "both", "24.68", "23.41", "1.27", "0.915"],
+        # Seeds 0 and 1 have both: 3 and −1, whose mean is not the difference of the means.
+        ["**ours** `a` (small) / `b`", "", "**24.33**", "**31.00 ± 5.66**", "**1.00 ± 2.83**", "**0.500 ± 0.010**"],
+        ["Δ", "", "−0.35", "+7.59", "−0.27", "−0.415"],
+        ["**ours** `c`", "first half", "**40.00**", "", "", ""],
+        ["paper", "untrained", "1.00", "2.00", "0.50", "0.5"],
+        ["**ours** `a` (small) / `d`", "", "**24.33**", "not run", "not run", "not run"],
+        ["Δ", "", "+23.33", "", "", ""],
+        ["paper", "nothing named", "1.00", "2.00", "", "0.5"],
+        ["**ours**", "", "not run", "not run", "not run", "not run"],
+    ]
 
 
 def test_names_of_runs_show_what_was_trained():
@@ -226,6 +265,13 @@ def test_names_of_networks():
     assert network(resnet | {"blocks": [1, 1, 1, 1], "width": 8, "channels": 32}) == "ResNet-14, width 8, channels 32"
 
 
+def test_depth_of_a_resnet_follows_its_blocks():
+    resnet = {"name": "resnet", "block": "basic", "blocks": [2, 2, 2, 2], "width": 64}
+    assert network(resnet) == "ResNet-18"
+    assert network(resnet | {"block": "bottleneck", "blocks": [3, 4, 6, 3]}) == "ResNet-50"
+    assert network(resnet | {"blocks": [1, 1, 1, 1], "width": 8}) == "ResNet-10, width 8"
+
+
 def test_settings_are_shown_as_params_yaml_has_them():
     spec = {"a": {"b": [3, 5], "c": ["tau"], "d": [], "e": True, "f": None, "g": 1e-4, "h": "cca"}}
     shown = [setting(spec, f"a.{key}") for key in "bcdefgh"]
@@ -267,6 +313,7 @@ def test_decisions_show_every_value_that_was_trained_with():
     paper = replace(load_paper("fpd"), decisions=({"question": "Q", "decision": "D", "reason": "R", "used": ["a.b"]},))
     assert find(decision_table(paper, [{"a": {"b": 0.5}}]), "Q") == ["Q", "D", "R", "`a.b: 0.5`"]
     assert find(decision_table(paper, [{"a": {"b": None}}, {"a": {"b": 7}}]), "Q")[3] == "`a.b: null / 7`"
+    assert find(decision_table(paper, [{"a": {"b": 7}}, {"a": {"c": 8}}]), "Q")[3] == "`a.b: 7`"  # another method's
     assert find(decision_table(paper, []), "Q")[3] == ""
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.errors import InputError
+from lib.hands.joints import normalised, restored
 from lib.metrics import people
 
 
@@ -34,6 +35,38 @@ def mean_pose(train: Mapping[str, Any], test: Mapping[str, Any], ids: NDArray) -
     pose = np.average(places, axis=0, weights=np.repeat(labelled[..., None], 2, axis=2))
     centres, sides = boxes(people(test, ids))
     return {"ids": ids, "keypoints": centres[:, None] + pose * sides[:, None, None]}
+
+
+def mean_hand(train: Mapping[str, Any], test: Mapping[str, Any], ids: NDArray) -> dict[str, NDArray]:
+    """Predict for each test hand the mean training pose of a hand of its side, at its true root and scale.
+
+    train, test: COCO-keypoints JSON with joints in mm; ids (N,) of test annotations. Left hands are mirrored for the
+    mean, and of several cameras or versions only those of the test hands count.
+
+    Returns ids and keypoints (N, 21, 3) in mm. Raises InputError where no training hand is of
+    these, and for ids that are unknown or occur twice.
+    """
+    hands = people(test, ids)
+    shown = {image["id"]: image.get("subset") for image in test["images"]}
+    wanted = {shown[hand["image_id"]] for hand in hands}
+    images = {image["id"] for image in train["images"] if image.get("subset") in wanted}
+    known = [hand for hand in train["annotations"] if hand["image_id"] in images]
+    if not known:
+        raise InputError(f"no mean pose: none of {len(train['annotations'])} training hands is of the evaluated kind")
+    poses, _, _ = normalised(joints(known))
+    _, root, scale = normalised(joints(hands))
+    mean = (poses * sides(known)).mean(axis=0)
+    return {"ids": ids, "keypoints": restored(mean * sides(hands), root, scale)}
+
+
+def joints(hands: Sequence[Mapping[str, Any]]) -> NDArray:
+    """The hands' joints (N, 21, 3) in mm."""
+    return np.array([hand["xyz"] for hand in hands], np.float64).reshape(len(hands), -1, 3)
+
+
+def sides(hands: Sequence[Mapping[str, Any]]) -> NDArray:
+    """What makes right hands of left ones and back: (N, 1, 3), -1 along x of a left hand, else 1."""
+    return np.array([[[-1 if hand["side"] == "left" else 1, 1, 1]] for hand in hands])
 
 
 def boxes(persons: Sequence[Mapping[str, Any]]) -> tuple[NDArray, NDArray]:

@@ -17,8 +17,9 @@ class Benchmark:
 
     metric: its one number in words; persons: who is evaluated. roles: the runs that the paper is about, in words of its
     own, the method's last; a "teacher" is drawn dashed and compared with the labels. curves: the runs of the line
-    figures. scale: the paper's own, in its words; its "networks" are by role, and so is its "input" where the roles'
-    differ. length: what tolerated errors are relative to, empty where the metric is no PCK.
+    figures. scale: the paper's own, in its words; its "networks" are by role, and so are its "input" and "epochs" where
+    the roles' differ. length: what tolerated errors are measured in, empty where there is no PCK. gain: the two runs
+    between whose curves an area is drawn, the method's last.
     """
 
     name: str
@@ -28,6 +29,12 @@ class Benchmark:
     curves: tuple[str, ...]
     scale: dict[str, Any]
     length: str = ""
+    gain: tuple[str, ...] = ()
+
+    @property
+    def noun(self) -> str:
+        """What is evaluated, in one word: persons or hands."""
+        return self.persons.rpartition(" ")[2]
 
 
 @dataclass(frozen=True)
@@ -35,24 +42,30 @@ class Row:
     """One row of a printed table, or one of ours below it.
 
     labels: texts of the label columns. printed: the numbers as printed, in the order of the accuracy and then the cost
-    columns; "-" where the paper prints a dash, empty where it prints nothing; no entries in a row of ours. run fills
-    the accuracy columns (reports/metrics/<paper>.json), the sum over networks the cost columns
-    (reports/metrics/complexity.json).
+    columns; "-" where the paper prints a dash, empty where it prints nothing; no entries in a row of ours. runs fill
+    the accuracy columns (reports/metrics/<paper>.json), "" the columns of no name, any other those of its name; a row
+    without runs is not run. The sum over networks fills the cost columns (reports/metrics/complexity.json).
     """
 
     labels: tuple[str, ...]
     printed: tuple[str, ...]
     own: bool
-    run: str | None
+    runs: dict[str, str]
     networks: tuple[str, ...]
+
+    @property
+    def run(self) -> str | None:
+        """The run of the columns of no name."""
+        return self.runs.get("")
 
 
 @dataclass(frozen=True)
 class Table:
-    """One printed table: metrics' names and their headings, rows in order.
+    """One printed table: columns and their headings, rows in order.
 
-    settings: by name, the dotted keys of a run's spec.json that stand behind the name of each run. transposed: rows are
-    printed as columns. truncated: costs are printed cut, not rounded.
+    accuracy: a column is a `metric`, a `name.metric` of the row's run of that name, or a difference `a - b` of two
+    such, paired by seed. settings: by name, the dotted keys of a run's spec.json that stand behind the name of each
+    run. transposed: rows are printed as columns. truncated: costs are printed cut, not rounded.
     """
 
     number: int
@@ -65,6 +78,12 @@ class Table:
     rows: tuple[Row, ...]
     transposed: bool
     truncated: bool
+
+
+def operands(column: str) -> list[tuple[str, str]]:
+    """Names of a row's runs and metrics that an accuracy column shows: one, or the two of a difference."""
+    parts = [part.rpartition(".") for part in column.split(" - ")]
+    return [(name, metric) for name, _, metric in parts]
 
 
 @dataclass(frozen=True)
@@ -98,7 +117,8 @@ def load_paper(key: str) -> Paper:
     content = yaml.load(path.read_text(), Loader=yaml.BaseLoader)
     parts: dict[str, Any] = {name: tuple(content[name]) for name in ("effects", "decisions", "contradictions")}
     parts["benchmarks"] = {
-        name: Benchmark(**entry | {"curves": tuple(entry["curves"])}) for name, entry in content["benchmarks"].items()
+        name: Benchmark(**entry | {key: tuple(entry[key]) for key in ("curves", "gain") if key in entry})
+        for name, entry in content["benchmarks"].items()
     }
     parts["tables"] = tuple(load_table(table) for table in content["tables"])
     return Paper(**content | parts)
@@ -113,7 +133,8 @@ def load_table(content: dict[str, Any]) -> Table:
         own = entry.get("quoted") != "true"
         network = entry.get("network", [])
         networks = (network,) if isinstance(network, str) else tuple(network)
-        return Row(texts, tuple(entry.get("printed", ())), own, entry.get("run"), networks)
+        runs = ({"": entry["run"]} if "run" in entry else {}) | entry.get("runs", {})
+        return Row(texts, tuple(entry.get("printed", ())), own, runs, networks)
 
     return Table(
         number=int(content["number"]),

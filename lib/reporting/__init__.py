@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.errors import InputError
-from lib.metrics import score
+from lib.metrics import score, unit_of
 from lib.papers import Benchmark, Paper
 
 
@@ -39,7 +39,7 @@ class Study:
 
     @property
     def crops(self) -> Path:
-        """The folder of the crops that all of these runs were trained on."""
+        """The folder of the crops that these runs, or the first of them, were trained on."""
         return Path("data/crops") / next(iter(self.results.values())).spec["crops"]
 
 
@@ -112,25 +112,26 @@ def exported(run: str, spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def seed_scores(annotations: dict[str, Any], result: Result) -> dict[int, dict[str, float]]:
-    """Metrics of each seed, in percent."""
+    """Metrics of each seed."""
     return {seed: score(annotations, predictions) for seed, predictions in result.predictions.items()}
 
 
 def summarise(scores: dict[int, dict[str, float]]) -> dict[str, Any]:
     """Means over the seeds, and under "std" their sample standard deviations where there are two seeds or more.
 
-    Rounded to four decimals, far below what a table shows; metrics that a seed lacks are left out.
+    Rounded far below what a table shows; metrics that a seed lacks are left out.
     """
     seeds = list(scores.values())
     columns = {name: [seed[name] for seed in seeds] for name in seeds[0] if all(name in seed for seed in seeds)}
-    summary: dict[str, Any] = {name: round(mean(values), 4) for name, values in columns.items()}
+    digits = {name: unit_of(name).decimals + 3 for name in columns}
+    summary: dict[str, Any] = {name: round(mean(values), digits[name]) for name, values in columns.items()}
     if len(seeds) > 1:
-        summary["std"] = {name: round(stdev(values), 4) for name, values in columns.items()}
+        summary["std"] = {name: round(stdev(values), digits[name]) for name, values in columns.items()}
     return summary
 
 
 def paired_differences(
     treated: dict[int, dict[str, float]], control: dict[int, dict[str, float]], metric: str
 ) -> dict[int, float]:
-    """Treated minus control for every seed that both have, in points."""
+    """Treated minus control for every seed that both have."""
     return {seed: treated[seed][metric] - control[seed][metric] for seed in treated if seed in control}

@@ -5,7 +5,7 @@ from statistics import mean, stdev
 
 from scipy.stats import t
 
-from lib.metrics import HEADLINE, SECOND
+from lib.metrics import HEADLINE, SECOND, Unit, title_of, unit_of
 from lib.papers import Paper
 from lib.reporting import Study, paired_differences, seed_scores
 from lib.reporting.tables import markdown, signed
@@ -22,40 +22,50 @@ def effects(paper: Paper, studies: Sequence[Study]) -> list[str]:
             text.append("Not run.")
             continue
         scores = [seed_scores(study.annotations, study.results[name]) for name in pair]
-        metric, second = study.benchmark.metric, SECOND[study.key]
-        names = {metric: HEADLINE[study.key], second.upper(): second}
-        differences = {name: paired_differences(*scores, key) for name, key in names.items()}
+        metric, second = HEADLINE[study.key], SECOND[study.key]
+        differences = {key: paired_differences(*scores, key) for key in (metric, second)}
+        names = {metric: study.benchmark.metric, second: title_of(second)}
         text += [
-            effect_table(treated, control, differences),
-            verdict(list(differences[metric].values()), metric, effect["factor"]),
+            effect_table(treated, control, differences, names),
+            verdict(list(differences[metric].values()), names[metric], unit_of(metric), effect["factor"]),
             f"The paper reports {effect['printed']}.",
         ]
     return text
 
 
-def effect_table(treated: str, control: str, differences: Mapping[str, Mapping[int, float]]) -> str:
-    """Paired differences treated − control: a line per metric, a column per seed, then their mean ± spread."""
+def effect_table(
+    treated: str, control: str, differences: Mapping[str, Mapping[int, float]], names: Mapping[str, str]
+) -> str:
+    """Paired differences treated − control: a line per metric, a column per seed, then their mean ± spread.
+
+    differences: by metric and seed; names: of the metrics, in words.
+    """
     seeds = list(next(iter(differences.values())))
     header = [f"`{treated}` − `{control}`", *(f"seed {seed}" for seed in seeds), "mean ± std"]
     rows = []
     for metric, by_seed in differences.items():
-        values = list(by_seed.values())
-        spread = f"\u00a0±\u00a0{stdev(values):.2f}" if len(values) > 1 else " (one seed)"
-        rows.append([metric, *(signed(value, 2) for value in values), signed(mean(values), 2) + spread])
+        values, digits = list(by_seed.values()), max(2, unit_of(metric).decimals)
+        spread = f"\u00a0±\u00a0{stdev(values):.{digits}f}" if len(values) > 1 else " (one seed)"
+        shown = [signed(value, digits) for value in (*values, mean(values))]
+        rows.append([names[metric], *shown[:-1], shown[-1] + spread])
     return markdown(header, rows)
 
 
-def verdict(differences: Sequence[float], metric: str, factor: str) -> str:
-    """What paired differences of a metric allow to say: their mean, and its 95 % interval by Student's t."""
-    effect, seeds = mean(differences), len(differences)
+def verdict(differences: Sequence[float], metric: str, unit: Unit, factor: str) -> str:
+    """What paired differences of a metric allow to say: their mean, and its 95 % interval by Student's t.
+
+    metric: in words.
+    """
+    effect, seeds, what = mean(differences), len(differences), f"{unit.difference}{metric}"
     if seeds == 1:
-        return f"One seed: a difference of {signed(effect, 2)} points of {metric} without a spread, so no conclusion."
+        return f"One seed: a difference of {signed(effect, 2)} {what} without a spread, so no conclusion."
     reach = float(t.ppf(0.975, seeds - 1)) * stdev(differences) / seeds**0.5
     found = (
-        f"Over {seeds} seeds: a difference of {signed(effect, 2)} points of {metric}, 95 % interval "
+        f"Over {seeds} seeds: a difference of {signed(effect, 2)} {what}, 95 % interval "
         f"{signed(effect - reach, 2)} to {signed(effect + reach, 2)} (paired t)"
     )
     if abs(effect) <= reach:
         return f"{found}. Zero lies within the spread of the seeds, so no conclusion."
     direction = "raises" if effect > 0 else "lowers"
-    return f"{found}. At this scale and on these data {factor} {direction} the {metric}."
+    better = " (lower is better)" if unit.lower_is_better else ""
+    return f"{found}. At this scale and on these data {factor} {direction} the {metric}{better}."

@@ -5,22 +5,21 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from lib.data.crops import Crops, open_crops
+from lib.data.crops import open_crops
 from lib.files import read_csv
-from lib.metrics import HEADLINE
+from lib.metrics import HEADLINE, unit_of
 from lib.reporting import Study
 from lib.reporting import figures as draw
 from lib.reporting.examples import TOLERANCE, class_examples, person_panels, transfer_examples
 from lib.reporting.provenance import seeds_of
 
 
-def illustrate(paper: str, study: Study, crops: Crops, folder: Path) -> list[str]:
+def illustrate(paper: str, study: Study, folder: Path) -> list[str]:
     """Draw <benchmark>_{pck,history,people,transfer,classes}.png into a folder; return their markdown, with captions.
 
     Each is drawn as far as its runs were trained: `pck` where that is the metric, `people` where the images are, and
     where one of the roles is a teacher, `transfer` of its heatmaps or `classes` of it and of those who learn from it.
-    Reads reports/plots/<paper>, data/raw/<benchmark>, validation crops and weights in models/<paper>. crops: of the
-    training persons.
+    Reads reports/plots/<paper>, data/raw/<benchmark>, crops and weights in models/<paper>.
     """
     name, persons, metric = study.benchmark.name, study.benchmark.persons, study.benchmark.metric
     roles = {role: run for role, run in study.benchmark.roles.items() if run in study.results}
@@ -60,15 +59,19 @@ def illustrate(paper: str, study: Study, crops: Crops, folder: Path) -> list[str
                 "median joint."
             )
     elif teacher:
+        crops = open_crops(study.crops, "train")
         examples = transfer_examples(crops, weights(paper, teacher, seed), study.results[teacher].spec)
         draw.transfer(examples, folder / f"{study.key}_transfer.png")
         captions["transfer"] = (
             f"{name} training crops chosen by rule, after Fig. 3. Circle: label, cross: teacher's maximum; "
             "either may be wrong."
         )
-    return [
-        f"![{caption}](figures/{paper}/{study.key}_{figure}.png)\n\n*{caption}*" for figure, caption in captions.items()
-    ]
+    return [shown(paper, f"{study.key}_{figure}", caption) for figure, caption in captions.items()]
+
+
+def shown(paper: str, figure: str, caption: str) -> str:
+    """The markdown of a figure of a paper, with its caption."""
+    return f"![{caption}](figures/{paper}/{figure}.png)\n\n*{caption}*"
 
 
 def draw_curves(paper: str, study: Study, runs: Sequence[str], folder: Path) -> None:
@@ -78,10 +81,11 @@ def draw_curves(paper: str, study: Study, runs: Sequence[str], folder: Path) -> 
     draw.curves(plots, study.benchmark.roles.get("teacher"), x, y, folder / f"{study.key}_pck.png")
 
 
-def draw_histories(study: Study, runs: Sequence[str], folder: Path) -> None:
-    """The validation curves of some runs."""
+def draw_histories(study: Study, runs: Sequence[str], folder: Path, note: str = " (no flip test)") -> None:
+    """The validation curves of some runs; note: behind the name of their metric."""
     histories = {run: [read_csv(path) for path in study.results[run].histories.values()] for run in runs}
-    column, y = f"val_{HEADLINE[study.key]}", f"validation {study.benchmark.metric}, % (no flip test)"
+    metric = HEADLINE[study.key]
+    column, y = f"val_{metric}", f"validation {study.benchmark.metric}, {unit_of(metric).symbol}{note}"
     draw.histories(histories, column, study.benchmark.roles.get("teacher"), y, folder / f"{study.key}_history.png")
 
 

@@ -1,6 +1,8 @@
 """Where the numbers of a report come from: the scale of the trainings beside the paper's, data, seeds, revision."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lib.metrics import evaluated
@@ -13,8 +15,8 @@ NAMES = {
     "networks": "network",
     "epochs": "epochs",
     "optimizer": "optimiser, learning rate, batch",
-    "train": "training persons",
-    "evaluated": "evaluated persons",
+    "train": "training {}",
+    "evaluated": "evaluated {}",
     "seeds": "seeds",
     "hardware": "hardware of the trainings",
     "revision": "git revision",
@@ -24,15 +26,16 @@ NAMES = {
 SCALE = ("input", "teacher_input", "model", "distillation", "epochs", "train_samples")  # entries of a spec
 
 
-def scale(study: Study, people: int, full: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def scale(study: Study, people: Mapping[str, int], full: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What was really trained, under the keys of NAMES; settings are those of the last role that was run.
 
-    people: number of training persons that there are; full: the specs by run at the paper's scale.
+    people: number of training persons or hands that there are, by crops; full: the specs by run at the paper's scale.
     """
     results, roles = study.results, study.benchmark.roles
-    result = results[next((run for run in reversed(roles.values()) if run in results), next(iter(results)))]
-    spec, optimizer = result.spec, result.spec["optimizer"]
-    predictions = next(iter(result.predictions.values()))
+    last = next((run for run in reversed(roles.values()) if run in results), next(iter(results)))
+    spec, optimizer = results[last].spec, results[last].spec["optimizer"]
+    predictions = next(iter(results[last].predictions.values()))
+    there = people[spec["crops"]] + (people[spec["synthetic"]] if spec["synthetic"] else 0)
 
     printed = study.benchmark.scale
 
@@ -41,6 +44,10 @@ def scale(study: Study, people: int, full: Mapping[str, Mapping[str, Any]]) -> d
 
     def seen(run: str) -> str:
         return pixels(results[run].spec["input"])
+
+    def epochs(run: str) -> str:
+        init, own = results[run].spec["init"], results[run].spec["epochs"]
+        return f"{results[init].spec['epochs']} + {own}" if init in results else str(own)
 
     def trained(run: str) -> str:
         model = results[run].spec["model"]
@@ -51,9 +58,9 @@ def scale(study: Study, people: int, full: Mapping[str, Mapping[str, Any]]) -> d
         "data": study.annotations["info"]["source"],
         "input": by_role("input", seen) if isinstance(printed["input"], dict) else pixels(spec["input"]),
         "networks": by_role("networks", trained),
-        "epochs": str(spec["epochs"]),
+        "epochs": by_role("epochs", epochs) if isinstance(printed["epochs"], dict) else str(spec["epochs"]),
         "optimizer": f"{optimizer['name']}, {optimizer['lr']:g}, batches of {spec['batch_size']}",
-        "train": f"{min(spec['train_samples'] or people, people):,}",
+        "train": f"{min(spec['train_samples'] or there, there):,}",
         "evaluated": f"{len(evaluated(study.annotations, predictions['images'])):,}",
         "seeds": ", ".join(map(str, seeds_of(results))),
         **{key: environments(results, key) for key in ("hardware", "revision", "torch")},
@@ -67,12 +74,13 @@ def scale_table(studies: Sequence[Study], here: Mapping[str, Mapping[str, Any]],
         header += [f"{study.benchmark.name}: paper", f"{study.benchmark.name}: here"]
         scales += [study.benchmark.scale, here[study.key]]
     rows = []
-    for key, name in NAMES.items():
-        if isinstance(scales[0].get(key), dict):
-            roles = dict.fromkeys(role for scale in scales for role in scale[key])
-            rows += [[f"{name}: {role}", *(scale[key].get(role, "") for scale in scales)] for role in roles]
-        else:
-            rows.append([name, *(scale.get(key, "") for scale in scales)])
+    for key, text in NAMES.items():
+        name, values = text.format(studies[0].benchmark.noun), [scale.get(key, "") for scale in scales]
+        by_role = [value if isinstance(value, dict) else {} for value in values]
+        if not all(isinstance(value, dict) for value in values):
+            rows.append([name, *("" if isinstance(value, dict) else value for value in values)])
+        roles = dict.fromkeys(role for value in by_role for role in value)
+        rows += [[f"{name}: {role}", *(value.get(role, "") for value in by_role)] for role in roles]
     return markdown(header, rows, len(header))
 
 
@@ -111,9 +119,19 @@ def statement(names: str, source: str, full: bool) -> str:
     return f"{names}: the benchmark's images ({source} copy), trained {scaled}."
 
 
-def notes(studies: Sequence[Study]) -> str:
-    """What the data of each benchmark are, as the annotations say."""
-    return "\n".join(f"* {study.benchmark.name} here: {study.annotations['info']['note']}." for study in studies)
+def notes(studies: Sequence[Study], people: Mapping[str, int]) -> str:
+    """What the data of each benchmark, and the rendered ones among them, are, as they say themselves.
+
+    people: number of training persons or hands, by crops.
+    """
+    lines = [f"{study.benchmark.name} here: {study.annotations['info']['note']}." for study in studies]
+    for study in studies:
+        for crops in dict.fromkeys(result.spec["synthetic"] for result in study.results.values()):
+            if crops:
+                meta = json.loads((Path("data/crops") / crops / "meta.json").read_text())
+                added = f"{people[crops]:,} rendered {study.benchmark.noun} added to its training"
+                lines.append(f"{study.benchmark.name}, {added}: {meta['dataset']['note']}.")
+    return "\n".join(f"* {line}" for line in lines)
 
 
 def seeds_of(results: Mapping[str, Result]) -> list[int]:

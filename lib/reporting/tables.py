@@ -8,7 +8,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from lib.papers import Benchmark, Paper, Row, Table
+from lib.metrics import unit_of
+from lib.papers import Benchmark, Paper, Row, Table, operands
+from lib.reporting import paired_differences, summarise
 
 NOT_RUN, NOBODY = "not run", "nobody"
 LEGEND = """\
@@ -28,6 +30,8 @@ COSTS = {
     "gsummary": ("FLOPs of HRNet's summary", "G"),
     "gimacs": ("multiply-accumulates", "G"),
 }
+Scores = Mapping[str, Mapping[int, Mapping[str, float]]]
+CONVOLUTIONS = {"basic": 2, "bottleneck": 3}  # of a ResNet's block
 HRNET = {"blocks": 4, "modules": [1, 4, 3], "stem": 64}  # of every published one
 RESNET = {"width": 64, "channels": 256}  # SimpleBaseline's
 
@@ -61,12 +65,12 @@ def with_spread(value: float, spread: float | None, decimals: int = 1) -> str:
 
 
 def accuracy_cell(printed: str, metric: str, measured: Mapping[str, Any] | None) -> Cell:
-    """A printed percentage beside the metrics of the run that fills its row (None: not run)."""
+    """A printed number beside the metrics of the run that fills its cell (None: not run)."""
     if measured is None:
         return Cell(printed, NOT_RUN)
     if metric not in measured:
         return Cell(printed, NOBODY)
-    decimals = max(1, decimals_of(printed))
+    decimals = max(unit_of(metric).decimals, decimals_of(printed))
     ours = with_spread(measured[metric], measured.get("std", {}).get(metric), decimals)
     return Cell(printed, ours, signed(measured[metric] - float(printed), decimals) if number(printed) else "")
 
@@ -102,7 +106,25 @@ def decimals_of(text: str) -> int:
     return len(text.partition(".")[2])
 
 
-def row_cells(table: Table, row: Row, metrics: Mapping[str, Any], costs: Mapping[str, Any]) -> list[Cell]:
+def column_cell(printed: str, column: str, row: Row, metrics: Mapping[str, Any], scores: Scores) -> Cell:
+    """The cell of an accuracy column: a metric of one of the row's runs, or the paired difference of two.
+
+    Blank but for what is printed where the row has runs and the column is about others.
+    """
+    names, (metric, *_) = zip(*operands(column), strict=True)
+    runs = [row.runs.get(name) for name in names]
+    if row.runs and None in runs:
+        return Cell(printed)
+    if len(runs) == 1:
+        return accuracy_cell(printed, metric, metrics.get(runs[0]))
+    differences = paired_differences(*(scores.get(run, {}) for run in runs), metric)
+    by_seed = {seed: {metric: difference} for seed, difference in differences.items()}
+    return accuracy_cell(printed, metric, summarise(by_seed) if by_seed else None)
+
+
+def row_cells(
+    table: Table, row: Row, metrics: Mapping[str, Any], costs: Mapping[str, Any], scores: Scores
+) -> list[Cell]:
     """The cells of one row, accuracy columns first."""
     names = [*table.accuracy, *table.cost]
     printed = row.printed or ("",) * len(names)
@@ -111,22 +133,34 @@ def row_cells(table: Table, row: Row, metrics: Mapping[str, Any], costs: Mapping
     cells = []
     for name, text in zip(names, printed, strict=True):
         if name in table.accuracy:
-            cells.append(accuracy_cell(text, name, metrics.get(row.run)))
+            cells.append(column_cell(text, name, row, metrics, scores))
         else:
             cells.append(cost_cell(text, name, [costs[network] for network in row.networks], table.truncated))
     return cells
 
 
-def printed_table(table: Table, metrics: Mapping[str, Any], costs: Mapping[str, Any], names: Mapping[str, str]) -> str:
+def shown_runs(table: Table, row: Row) -> list[str]:
+    """The runs of a row whose own numbers stand in it, in the order of the columns; of a row of costs its one run."""
+    named = dict.fromkeys(name for column in table.accuracy if " - " not in column for name, _ in operands(column))
+    return [row.runs[name] for name in named or row.runs if name in row.runs]
+
+
+def printed_table(
+    table: Table,
+    metrics: Mapping[str, Any],
+    costs: Mapping[str, Any],
+    names: Mapping[str, str],
+    scores: Scores,
+) -> str:
     """A table in the paper's layout, filled from reports/metrics/<paper>.json and reports/metrics/complexity.json.
 
-    names: what to call each run, from `run_names`.
+    names: what to call each run, from `run_names`; scores: by run and seed, of the runs in columns of differences.
     """
     headings = [*table.accuracy.values(), *table.cost.values()]
     if not headings:
         return markdown([*table.labels.values()], [row.labels for row in table.rows], len(table.labels))
-    cells = [row_cells(table, row, metrics, costs) for row in table.rows]
-    runs = [names.get(row.run, f"`{row.run}`") if row.run else "" for row in table.rows]
+    cells = [row_cells(table, row, metrics, costs, scores) for row in table.rows]
+    runs = [" / ".join(names.get(run, f"`{run}`") for run in shown_runs(table, row)) for row in table.rows]
     if table.transposed:
         (label,) = table.labels.values()
         body = [["", "run", *runs]]
@@ -183,7 +217,8 @@ def network(model: Mapping[str, Any]) -> str:
     if "modules" in model:
         name, own = f"HRNet-W{model['width']}", HRNET
     elif "blocks" in model:
-        name, own = f"ResNet-{3 * sum(model['blocks']) + 2}", RESNET  # three convolutions a block, first and last layer
+        layers = CONVOLUTIONS[model.get("block", "bottleneck")] * sum(model["blocks"]) + 2  # and first and last layer
+        name, own = f"ResNet-{layers}", RESNET
     else:
         return f"{model['stacks'] if 'stacks' in model else model['encoder']} × {model['channels']}"
     published = {**own, "split": 2}
@@ -241,7 +276,7 @@ def speed_table(
 
 
 def benchmark_table(benchmark: Benchmark, metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """Runs on a benchmark that the paper has no table of, a line each: role, name and all metrics in percent.
+    """Runs on a benchmark that the paper has no table of, a line each: role, name and all metrics.
 
     names: what to call each run, in the order of the lines; one at least has metrics.
     """
@@ -256,17 +291,23 @@ def benchmark_table(benchmark: Benchmark, metrics: Mapping[str, Any], names: Map
 
 
 def decision_table(paper: Paper, specs: Sequence[Mapping[str, Any]]) -> str:
-    """What the paper leaves open, what is done here and why, and what the runs of these specs were trained with."""
+    """What the paper leaves open, what is done here and why, and what the runs of these specs were trained with.
+
+    Methods have settings of their own: a run without a setting is left out of its values.
+    """
     header = ["left open by the paper", "here", "because", "trained with"]
     rows = []
     for decision in paper.decisions:
-        used = [
-            f"`{key}: {' / '.join(dict.fromkeys(setting(spec, key) for spec in specs))}`"
-            for key in decision.get("used", ())
-            if specs
-        ]
+        values = {key: [setting(spec, key) for spec in specs if has(spec, key)] for key in decision.get("used", ())}
+        used = [f"`{key}: {' / '.join(dict.fromkeys(found))}`" for key, found in values.items() if found]
         rows.append([decision["question"], decision["decision"], decision["reason"], "<br>".join(used)])
     return markdown(header, rows, len(header))
+
+
+def has(spec: Mapping[str, Any], key: str) -> bool:
+    """Whether a spec has a value at a dotted key; that of another method may not."""
+    part, _, rest = key.partition(".")
+    return part in spec and (not rest or has(spec[part], rest))
 
 
 def setting(spec: Mapping[str, Any], key: str) -> str:

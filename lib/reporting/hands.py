@@ -1,0 +1,304 @@
+"""Figures of hands in space: 3D PCK (CMKG Fig. 4), what regularised weights are like (Fig. 5), and poses (Fig. 6)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from scipy.stats import kurtosis
+
+from lib.data.batches import Batches, evenly_spaced
+from lib.data.crops import Crops, open_crops
+from lib.files import read_csv
+from lib.hands.joints import BONES, ROOT, projected, restored
+from lib.metrics import matched_hands
+from lib.metrics.hand3d import epe
+from lib.metrics.pck import area
+from lib.reporting import Study
+from lib.reporting import figures as draw
+from lib.reporting.illustrations import draw_histories, shown, weights
+from lib.reporting.provenance import seeds_of
+from lib.reporting.tables import markdown
+from lib.training.checkpoint import load_weights
+
+RENDERED = Path("data/crops/mano")
+PEOPLE = 3  # hands of a figure
+COLOURS = ("#D55E00", "#E69F00", "#009E73", "#0072B2", "#CC79A7")  # of the fingers, thumb to little finger
+GAIN, LOSS = "#009E73", "#D55E00"
+BOUNDS = (1e-4, 1e-3, 1e-2)  # a number is near zero where it is below
+QUANTILES = (0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1)
+
+
+@dataclass(frozen=True)
+class Hand:
+    """One hand: image (H, W, 3) uint8; by who says so, joints in its px (21, 2) and in mm from the wrist (21, 3)."""
+
+    image: NDArray
+    points: dict[str, NDArray]
+    joints: dict[str, NDArray]
+
+
+def illustrate(paper: str, study: Study, folder: Path) -> list[str]:
+    """Draw <benchmark>_{pck,history,weights,hands,rendered}.png into a folder; return their markdown, with captions.
+
+    Each is drawn as far as its runs were trained; `weights` and `rendered` of the second run of the benchmark's gain,
+    where its regulariser is a learned one. Reads reports/plots/<paper>, validation crops, data/crops/mano, and weights
+    in models/<paper>.
+    """
+    name, persons, results = study.benchmark.name, study.benchmark.persons, study.results
+    seed = seeds_of(results)[0]
+    lines = [run for run in study.benchmark.curves if run in results]
+    pair = [run for run in study.benchmark.gain if run in results]
+    pair = pair if len(pair) == 2 else []
+    text = []
+
+    def add(figure: str, caption: str) -> None:
+        text.append(shown(paper, f"{study.key}_{figure}", caption))
+
+    if lines:
+        pck = {run: read_pck(paper, run) for run in (*lines, *pair)}
+        draw_pck(pck, lines, pair, study.benchmark.roles.get("teacher"), folder / f"{study.key}_pck.png")
+        compared = f" Right: `{pair[1]}` and `{pair[0]}`, and the area between them." if pair else ""
+        add(
+            "pck",
+            f"3D PCK of the {name} {persons}, after Fig. 4: joints whose error is at most as large, means over the "
+            f"seeds.{compared}",
+        )
+        draw_histories(study, lines, folder, note="")
+        add(
+            "history",
+            f"The {study.benchmark.metric} on {name} during training, thin lines: single seeds. A run that continues "
+            "another counts its own epochs. The last checkpoint is reported.",
+        )
+    if pair and results[pair[1]].spec["prior"]:
+        text += compare_weights(paper, study, pair, folder)
+    role, run = next(((role, run) for role, run in reversed(study.benchmark.roles.items()) if run in results), ("", ""))
+    if run:
+        draw_hands(predicted_hands(study, run, seed), folder / f"{study.key}_hands.png")
+        add(
+            "hands",
+            f"Evenly spaced {name} {persons}, `{run}` ({role}), seed {seed}, after Fig. 6: projected into the "
+            "crop, and in space, seen from above and beside the camera; left hands mirrored. Root and scale are the "
+            "true ones.",
+        )
+    if pair and results[pair[1]].spec["prior"] and RENDERED.is_dir():
+        spec = results[pair[1]].spec
+        hands = rendered_hands(open_crops(RENDERED, "train"), weights(paper, pair[1], seed), tuple(spec["input"]))
+        draw_hands(hands, folder / f"{study.key}_rendered.png")
+        add(
+            "rendered",
+            f"Evenly spaced rendered hands, seen by `{pair[1]}`, which was trained on {name}, seed {seed}, after Fig. "
+            "6. Its regulariser has seen such images.",
+        )
+    return text
+
+
+def read_pck(paper: str, run: str) -> NDArray:
+    """Thresholds in mm and 3D PCK in % of a run, (2, T)."""
+    rows = read_csv(Path("reports/plots") / paper / "pck" / f"{run}.csv")
+    return np.array([(float(row["threshold"]), float(row["pck"])) for row in rows]).T
+
+
+def draw_pck(
+    pck: Mapping[str, NDArray], lines: Sequence[str], pair: Sequence[str], teacher: str | None, path: Path
+) -> None:
+    """Curves (2, T) of the runs `lines`; beside them those of a pair, if any, with the area between them."""
+    with rc_context(draw.STYLE):
+        figure = Figure(figsize=(9.6 if pair else 5.6, 3.6), layout="constrained")
+        left, *right = figure.subplots(1, 2 if pair else 1, squeeze=False)[0]
+    colours = dict(zip(dict.fromkeys((*lines, *pair)), draw.COLOURS, strict=False))
+    for run in lines:
+        left.plot(*pck[run], color=colours[run], label=run, **draw.line(run == teacher))
+    for axes in right:
+        (x, before), (_, after) = (pck[run] for run in pair)
+        for run in pair:
+            axes.plot(*pck[run], color=colours[run], label=run, **draw.line(teacher=False))
+        settings = {"interpolate": True, "alpha": 0.3, "linewidth": 0}
+        axes.fill_between(x, before, after, where=after >= before, color=GAIN, **settings)
+        axes.fill_between(x, before, after, where=after <= before, color=LOSS, **settings)
+        axes.set_title(
+            ", ".join(f"{low}–50 mm: ΔAUC {gain(before, after, x >= low):+.3f}" for low in (20, 0)), fontsize=8
+        )
+    for axes in (left, *right):
+        axes.set(xlabel="error tolerated, mm", ylabel="joints, %", xlim=(0, pck[lines[0]][0, -1]), ylim=(0, 100))
+        axes.legend(fontsize=8, frameon=False, loc="lower right")
+    draw.save(figure, path)
+
+
+def gain(before: NDArray, after: NDArray, counted: NDArray) -> float:
+    """Difference of the areas under two curves (T,) in %, at the counted thresholds, as a difference of AUC."""
+    return (area(after[counted]) - area(before[counted])) / 100
+
+
+def compare_weights(paper: str, study: Study, pair: Sequence[str], folder: Path) -> list[str]:
+    """Fig. 5: histograms of the weights without and with the learned regulariser, numbers of both, and those of φ."""
+    seeds = seeds_of({run: study.results[run] for run in pair})
+    pairs = [{run: layer_weights(weights(paper, run, seed)) for run in pair} for seed in seeds]
+    draw_weights(pairs[0], folder / f"{study.key}_weights.png")
+    caption = (
+        f"All {len(pairs[0][pair[0]]):,} weights of the convolutions and of the last layer, without and with the "
+        f"learned regulariser, seed {seeds[0]}, after Fig. 5; the axis ends at the 99.9 % quantile of their absolute "
+        "values."
+    )
+    priors = dict.fromkeys(result.spec["prior"] for result in study.results.values() if result.spec["prior"])
+    paths = {run: weights(paper, run, seeds[0]).with_name("prior.safetensors") for run in priors}
+    return [
+        shown(paper, f"{study.key}_weights", caption),
+        weight_table(pairs[0]),
+        claims([tuple(found.values()) for found in pairs]),
+        prior_table({run: numbers(load_file(path)) for run, path in paths.items()}),
+        "φ multiplies the norm of its number as σ of Table 2 does, 1e-4 and 1e-6 with ℓ1, 1e-3 and 1e-5 with ℓ2: a φ "
+        "far below these has no effect, whatever its sign.",
+    ]
+
+
+def layer_weights(path: Path) -> NDArray:
+    """All weights (n,) of a network's convolutions and linear layers; biases and normalisation begin at 0 and 1."""
+    parameters = load_weights(path).named_parameters()
+    return numbers({name: values.detach().numpy() for name, values in parameters if values.dim() > 1})
+
+
+def numbers(arrays: Mapping[str, NDArray]) -> NDArray:
+    """All numbers of some arrays in a row: (n,) float64."""
+    return np.concatenate([values.ravel() for values in arrays.values()]).astype(np.float64)
+
+
+def draw_weights(found: Mapping[str, NDArray], path: Path) -> None:
+    """A histogram of each run's numbers on the same axes, counts on a logarithmic scale."""
+    reach = max(np.quantile(np.abs(values), 0.999) for values in found.values())
+    with rc_context(draw.STYLE):
+        figure = Figure(figsize=(8.4, 3.0), layout="constrained")
+        grid = figure.subplots(1, len(found), sharex=True, sharey=True)
+    for axes, (run, values), colour in zip(grid, found.items(), draw.COLOURS[1:], strict=False):
+        axes.hist(values, bins=np.linspace(-reach, reach, 122), color=colour, log=True)
+        axes.set_title(run, fontsize=8)
+        axes.set(xlabel="weight", xlim=(-reach, reach))
+    grid[0].set_ylabel("count")
+    draw.save(figure, path)
+
+
+def weight_table(found: Mapping[str, NDArray]) -> str:
+    """How near to zero and how far from it the numbers of each run are."""
+    header = ["run", *(f"share below {bound:g}" for bound in BOUNDS), "std", "excess kurtosis"]
+    rows = [
+        [
+            f"`{run}`",
+            *(f"{100 * near(values, bound):.2f} %" for bound in BOUNDS),
+            f"{values.std():.3g}",
+            f"{kurtosis(values):.3g}",
+        ]
+        for run, values in found.items()
+    ]
+    return markdown(header, rows)
+
+
+def near(values: NDArray, bound: float) -> float:
+    """Share of the numbers whose absolute value is below a bound."""
+    return float((np.abs(values) < bound).mean())
+
+
+def claims(pairs: Sequence[tuple[NDArray, NDArray]]) -> str:
+    """What the weights say about the paper's observations on Fig. 5; pairs: without and with regulariser, by seed."""
+    bound = BOUNDS[1]
+    sharper = sum(near(regularised, bound) > near(without, bound) for without, regularised in pairs)
+    wider = sum(regularised.std() > without.std() for without, regularised in pairs)
+    return (
+        f"The paper sees a sharper peak at zero with the regulariser: by the share below {bound:g} it is sharper here "
+        f"in {sharper} of {len(pairs)} seeds. It sees a wider spread: by the standard deviation it is wider here in "
+        f"{wider} of {len(pairs)} seeds."
+    )
+
+
+def prior_table(learned: Mapping[str, NDArray]) -> str:
+    """Quantiles of φ, and how many of its numbers decay their weight (positive) or boost it (negative)."""
+    header = ["φ of", *(f"{100 * share:g} %" for share in QUANTILES), "positive", "negative"]
+    rows = []
+    for run, phi in learned.items():
+        values = [f"{value:.1e}".replace("-", "−") for value in np.quantile(phi, QUANTILES)]
+        rows.append([f"`{run}`", *values, *(f"{100 * part.mean():.1f} %" for part in (phi > 0, phi < 0))])
+    return markdown(header, rows)
+
+
+def predicted_hands(study: Study, run: str, seed: int) -> list[Hand]:
+    """Evenly spaced hands that a run has predicted, in their validation crops."""
+    crops = open_crops(Path("data/crops") / study.results[run].spec["crops"], "val")
+    predictions = study.results[run].predictions[seed]
+    chosen = evenly_spaced(PEOPLE, len(predictions["ids"]))
+    some = {name: predictions[name][chosen] for name in ("ids", "keypoints")}
+    found, truth = matched_hands(study.annotations, some)
+    row_of = {number: row for row, number in enumerate(crops.ids.tolist())}
+    return views(crops, [row_of[number] for number in some["ids"].tolist()], truth, found)
+
+
+@torch.no_grad()
+def rendered_hands(crops: Crops, path: Path, size: tuple[int, int]) -> list[Hand]:
+    """Evenly spaced hands of some crops as the network of a weights file sees them, at its input's size."""
+    rows = evenly_spaced(PEOPLE, len(crops.ids))
+    (batch,) = Batches(crops, {"student": size}, len(rows), augmentation=None, seed=0, rows=rows).epoch(0)
+    pose = load_weights(path).eval()(batch.images["student"]).numpy()
+    truth, found = (restored(one, crops.root[rows], crops.scale[rows]) for one in (crops.pose[rows], pose))
+    return views(crops, rows, truth, found)
+
+
+def views(crops: Crops, rows: Sequence[int], truth: NDArray, found: NDArray) -> list[Hand]:
+    """Hands of the crops' rows with true and predicted joints (N, 21, 3), mm in the camera of the original image."""
+    hands = []
+    for row, *both in zip(rows, truth, found, strict=True):
+        camera = camera_of(both[0], crops.keypoints[row])
+        named = dict(zip(("label", "prediction"), both, strict=True))
+        mirror = [np.sign(camera[0, 0]), 1, 1]
+        hands.append(
+            Hand(
+                image=crops.images[row],
+                points={name: projected(xyz, camera) for name, xyz in named.items()},
+                joints={name: (xyz - xyz[ROOT]) * mirror for name, xyz in named.items()},
+            )
+        )
+    return hands
+
+
+def camera_of(xyz: NDArray, points: NDArray) -> NDArray:
+    """The pinhole camera (3, 3), without skew, that sees joints (21, 3) at points (21, 2), by least squares.
+
+    Its first entry is negative where the image is mirrored.
+    """
+    rays = xyz[:, :2] / xyz[:, 2:]
+    (fx, cx), (fy, cy) = (np.polyfit(rays[:, axis], points[:, axis], 1) for axis in (0, 1))
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+
+
+def draw_hands(hands: Sequence[Hand], path: Path) -> None:
+    """A row per hand: projected on its image and in space, each by the label and by the prediction."""
+    figure = Figure(figsize=(7.2, 1.9 * len(hands)))  # a layout engine would draw everything twice, and space is slow
+    figure.subplots_adjust(left=0.01, right=0.96, bottom=0.03, top=0.96, wspace=0.08, hspace=0.2)
+    for number, hand in enumerate(hands):
+        error = epe(*(xyz[None] for xyz in hand.joints.values()))
+        titles = {"label": "label", "prediction": f"prediction, {error:.1f} mm"}
+        both = np.concatenate([*hand.joints.values()])
+        middle, reach = (both.max(0) + both.min(0)) / 2, np.ptp(both, axis=0).max() / 2
+        x, y, z = np.stack([middle - reach, middle + reach], axis=1)
+        for column, (name, title) in enumerate(titles.items(), start=4 * number + 1):
+            axes = figure.add_subplot(len(hands), 4, column)
+            draw.show(axes, hand.image, title)
+            draw_skeleton(axes, hand.points[name])
+            axes = figure.add_subplot(len(hands), 4, column + 2, projection="3d")
+            draw_skeleton(axes, hand.joints[name][:, [0, 2, 1]])
+            axes.set(xlim=x, ylim=z, zlim=y[::-1])  # y points down
+            axes.set_box_aspect((1, 1, 1), zoom=1.1)
+            axes.view_init(elev=20, azim=-70)
+            axes.locator_params(nbins=4)
+            axes.tick_params(labelsize=5, pad=-3)
+            axes.set_title(title, fontsize=7, pad=2)
+    draw.save(figure, path)
+
+
+def draw_skeleton(axes: Axes, joints: NDArray) -> None:
+    """Bones of a hand (21, 2 or 3), fingers in their colours."""
+    for number, (a, b) in enumerate(BONES):
+        axes.plot(*joints[[a, b]].T, color=COLOURS[number // 4], linewidth=1.6, marker="o", markersize=1.6)
