@@ -230,15 +230,17 @@ def test_synthetic_pictures_agree_with_the_labels(synthetic: Path, tmp_path: Pat
             hand = ((mask >= first) & (mask < first + 16)).astype(np.uint8)
             beside = cv2.dilate(hand, np.ones((3, 3), np.uint8))  # a fingertip lies on the outline
             assert beside[v[visible], u[visible]].all()
-            before += (xyz[visible, 2] - depth[v[visible], u[visible]]).tolist()
+            deepest = cv2.dilate(np.where(hand > 0, depth, 0), np.ones((3, 3), np.uint8))
+            before += (xyz[visible, 2] - deepest[v[visible], u[visible]]).tolist()
             for finger in range(5):
                 tip = 4 * finger + 4
                 if visible[tip]:
-                    (tips if mask[v[tip], u[tip]] == first + 3 * finger else other).append(finger)
+                    around = mask[max(v[tip] - 1, 0) : v[tip] + 2, max(u[tip] - 1, 0) : u[tip] + 2]
+                    (tips if (around == first + 3 * finger).any() else other).append(finger)
             seen += visible.sum()
     assert seen > 150 and len(tips) > 4 * len(other) and set(tips) == set(range(5))
-    # mm of flesh before a joint that is seen; where its pixel misses the fingertip, what is behind it is seen
-    assert max(before) < 28.1 and 2 < np.median(before) < 15 and np.mean(np.array(before) > -3) > 0.95
+    # mm of flesh before a joint that is seen; beside a fingertip, what is behind that may be seen
+    assert max(before) < 28.1 and 2 < np.median(before) < 15 and np.mean(np.array(before) > -3) > 0.9
 
 
 def test_synthetic_labels_come_back_as_written(synthetic: Path, tmp_path: Path):
