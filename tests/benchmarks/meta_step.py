@@ -1,6 +1,6 @@
 """What a step of meta-training costs beside the same step unrolled from its start, on noise.
 
-    python -m tests.benchmarks.meta_step [--input 64] [--batch 32] [--width 64] [--rounds 4]
+    python -m tests.benchmarks.meta_step [--input 128] [--batch 32] [--width 64] [--rounds 2]
 
 A step of a ResNet-18: the teacher, the losses and gradients of student and prior; no optimisers. "unrolled" is
 Algorithm 1 as it reads: the inner step keeps its own derivatives, the loss after it is differentiated all the way down,
@@ -34,7 +34,7 @@ SPEED, MEMORY = 1.4, 0.75  # goals
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in {"input": 64, "batch": 32, "width": 64, "rounds": 4}.items():
+    for name, value in {"input": 128, "batch": 32, "width": 64, "rounds": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
     size = (options.input, options.batch, options.width)
