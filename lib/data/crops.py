@@ -129,7 +129,7 @@ def pack(
 
     Raises:
         InputError: an image is missing, cannot be read or has another size than annotated; a bbox is empty or outside
-            its image; a split has no person; there is no detections.json, and no image of the subset.
+            its image; a split has no person; there is no detections.json, or no image of the subset.
         OSError: the disk is full.
     """
     sources = {"train": annotations / "train.json", "val": annotations / "val.json"}
