@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lib.files import atomic, read_csv, write_csv
-from lib.metrics import HANDS, HEADLINE, curve, evaluated, score
 from lib.metrics.mean_pose import mean_hand, mean_pose
+from lib.metrics.scores import HANDS, HEADLINE, curve, evaluated, score
 from lib.papers import load_paper
 from lib.reporting import Result, Study, load_studies, seed_scores, summarise
 from stages import run

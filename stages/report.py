@@ -7,9 +7,8 @@ from typing import Any
 
 from lib.data.crops import open_crops
 from lib.files import atomic
-from lib.metrics import HANDS
+from lib.metrics.scores import HANDS
 from lib.papers import Paper, load_paper
-from lib.params.sections import Complexity
 from lib.reporting import Study, exported, hands, load_specs, load_studies, provenance, seed_scores
 from lib.reporting import tables as make
 from lib.reporting.effects import effects
@@ -38,7 +37,7 @@ def main(key: str = "") -> None:
         make.LEGEND,
         paper.counting,
         *tables(paper, studies, specs, full),
-        *speed(paper, Complexity.model_validate(load_spec("complexity"))),
+        *speed(paper, load_spec("complexity")),
         "## Effects",
         *effects(paper, studies),
         "## Figures",
@@ -47,7 +46,7 @@ def main(key: str = "") -> None:
         folder.mkdir()
         for study in studies:
             text += (hands.illustrate if study.key in HANDS else illustrate)(key, study, folder)
-    text += ["## Decisions", make.decision_table(paper, [spec for spec in shown if spec["distillation"]])]
+    text += ["## Decisions", make.decision_table(paper, [spec for spec in shown if spec["settings"]])]
     text += ["## Contradictions in the paper", "\n".join(f"* {sentence}" for sentence in paper.contradictions)]
     with atomic(Path("reports") / f"{key}.md") as part:
         part.write_text("\n\n".join(block for block in text if block) + "\n")
@@ -89,25 +88,25 @@ def tables(
     return text
 
 
-def speed(paper: Paper, complexity: Complexity) -> list[str]:
+def speed(paper: Paper, complexity: Mapping[str, Any]) -> list[str]:
     """The measured speed of those full-size networks that the paper's tables name, and of the reference."""
     named = {network for table in paper.tables for row in table.rows for network in row.networks}
     if not named:
         return []
     costs, machine = load("complexity"), load("complexity.environment")
-    timed = {name: costs[name] for name in complexity.networks if name in named or name == complexity.reference}
-    inputs = {name: complexity.networks[name].input or complexity.input for name in timed}
+    timed = {name: costs[name] for name in complexity["networks"] if name in named or name == complexity["reference"]}
+    inputs = {name: complexity["networks"][name]["input"] for name in timed}
     columns = [name for name in make.COSTS if any(name in table.cost for table in paper.tables)]
     text = (
         f"Full-size networks, {machine['hardware']}, threads: {machine['threads']}, PyTorch {machine['torch']}. "
-        f"× `{complexity.reference}`: images/s relative to that network"
+        f"× `{complexity['reference']}`: images/s relative to that network"
     )
-    if len(set(inputs.values())) > 1:
+    if len(set(map(tuple, inputs.values()))) > 1:
         text += " at its own input, so that a smaller image is a part of the factor"
     return [
         "## Measured speed",
         f"{text}.",
-        make.speed_table(timed, inputs, columns, complexity.batch_sizes, complexity.reference),
+        make.speed_table(timed, inputs, columns, complexity["batch_sizes"], complexity["reference"]),
     ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.files import atomic
-from lib.metrics import HEADLINE, unit_of
+from lib.metrics.scores import HEADLINE, unit_of
 from lib.papers import load_paper, paper_keys
 from lib.reporting import load_results, on_benchmark
 from lib.reporting.provenance import environments, seeds_of
@@ -43,13 +43,19 @@ def paper_rows(key: str) -> list[list[str]]:
                 benchmark.name,
                 "<br>".join([f"{benchmark.metric}, {unit_of(HEADLINE[name]).symbol}:", *numbers]),
                 f"`{load_spec(key)['profile']}`",
-                environments(results, "dataset_source"),
+                data_source(name),
                 ", ".join(map(str, seeds_of(results))),
                 environments(results, "revision"),
                 environments(results, "hardware"),
             ]
         )
     return rows
+
+
+def data_source(benchmark: str) -> str:
+    """Where the images of an evaluated benchmark come from."""
+    annotations = json.loads((Path("data/annotations") / benchmark / "val.json").read_text())
+    return annotations["info"]["source"]
 
 
 def headline(metrics: dict[str, Any] | None, benchmark: str) -> str:

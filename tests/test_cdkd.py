@@ -18,7 +18,7 @@ from lib.models import build_model
 from lib.tasks import build_task
 from lib.tasks.cdkd import CrossDomainDistillation, cosine_distance, cross_class_kl
 from lib.tasks.simcc import SimccSupervised
-from lib.tasks.supervised import Supervised
+from lib.tasks.heatmap import Supervised
 from tests import toy
 
 SIDE, LARGE = 32, 64

@@ -16,7 +16,7 @@ from lib.data.batches import Batch
 from lib.errors import InputError
 from lib.models import build_model
 from lib.tasks.cmkd import CrossModalDistillation, attention_loss, attention_map
-from lib.tasks.regression import PoseRegression, squared_distance
+from lib.tasks.pose import PoseRegression, squared_distance
 
 SPEC = {"name": "resnet", "joints": 21, "block": "basic", "blocks": [1, 1, 1, 1], "width": 4}
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.codecs.heatmap import HeatmapCodec
-from lib.tasks.supervised import Supervised
+from lib.tasks.heatmap import Supervised
 
 SIZE = (64, 96)  # input px; the map is 16 x 24
 E1, E2, E4, E5, E8 = (math.exp(-d / 2) for d in (1, 2, 4, 5, 8))  # squared distance d, sigma 1

@@ -20,7 +20,7 @@ from lib.models.aggregation import build_aggregation
 from lib.models.multibranch import MultiBranch, Outputs, build_branches
 from lib.tasks import build_task
 from lib.tasks.okdhp import OnlineDistillation, pixelwise_kl
-from lib.tasks.supervised import Supervised
+from lib.tasks.heatmap import Supervised
 from tests import toy
 
 L2, L3 = math.log(2), math.log(3)

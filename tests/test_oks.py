@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval, Params
 
 from lib.errors import InputError
-from lib.metrics import score
+from lib.metrics.scores import score
 from lib.metrics.oks import SIGMAS, SUMMARY, average_precision, coco_ap, coco_results, oks, oks_nms, rescore
 
 

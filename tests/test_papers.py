@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from lib.errors import InputError
-from lib.metrics import HANDS
+from lib.metrics.scores import HANDS
 from lib.papers import Benchmark, Paper, Table, load_paper, operands, paper_keys
 from lib.params import Params, TrainSpec, load_params
 from lib.reporting.figures import COLOURS

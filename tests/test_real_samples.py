@@ -9,7 +9,7 @@ import pytest
 
 from lib.data import formats
 from lib.data.crops import pack
-from lib.metrics import score
+from lib.metrics.scores import score
 from tests import samples, toy
 
 

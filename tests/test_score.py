@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.errors import InputError
-from lib.metrics import HEADLINE, SECOND, curve, evaluated, score
+from lib.metrics.scores import HEADLINE, SECOND, curve, evaluated, score
 from lib.metrics.oks import average_precision, coco_results
 from lib.metrics.pck import lsp_pck, pckh
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lib.metrics import unit_of
+from lib.metrics.scores import unit_of
 from lib.papers import Benchmark, Row, Table, load_paper
 from lib.reporting import Result, Study, paired_differences, provenance, summarise
 from lib.reporting.effects import effect_table, verdict

@@ -14,7 +14,7 @@ from lib.data.batches import Batch
 from lib.models import build_model
 from lib.tasks import build_task
 from lib.tasks.fpd import EPSILON, FastPoseDistillation, cross_entropy, released_mse
-from lib.tasks.supervised import Supervised, mse, swapped
+from lib.tasks.heatmap import Supervised, mse, swapped
 from tests import toy
 
 MAPS = torch.tensor([[[[1.0, 2.0], [0.0, -1.0]], [[0.5, 0.0], [0.0, 0.0]]]])  # one image, two joints, 2 x 2 pixels

@@ -12,6 +12,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 from typing import IO
@@ -21,7 +22,6 @@ from tqdm import tqdm
 
 from lib.errors import InputError
 from lib.files import atomic, remove, sha256
-from lib.params import Archive
 
 ATTEMPTS = 5  # in a row without a new byte, then the next mirror
 BACKOFF = 1.0  # seconds before the second attempt; doubles
@@ -51,6 +51,20 @@ LAYOUTS = {
         **dict.fromkeys(("evaluation", *(f"evaluation_{field}.json" for field in ("K", "scale", "xyz"))), False),
     },
 }
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file of a benchmark as its owner offers it, and the folder of data/raw/<dataset> that its content fills.
+
+    Without urls, fetch needs the file in data/downloads/<dataset>. An optional file that cannot be had is left out.
+    """
+
+    file: str
+    folder: str
+    urls: tuple[str, ...]
+    sha256: str | None
+    optional: bool = False
 
 
 def from_official(archives: Sequence[Archive], downloads: Path, out: Path) -> dict[str, str]:

@@ -185,3 +185,6 @@ class StackedHourglass(StackedNetwork):
             return Stack(*body, channels=channels, joints=joints)
 
         super().__init__(build_stem(stem, channels), [stack() for _ in range(stacks)], channels, joints)
+
+
+build = StackedHourglass  # for build_model

@@ -139,3 +139,6 @@ class PyraNet(StackedNetwork):
 
         super().__init__(layers, [stack() for _ in range(stacks)], channels, joints)
         self.apply(initialise)
+
+
+build = PyraNet  # for build_model

@@ -11,19 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.errors import InputError
-from lib.metrics import score, unit_of
+from lib.metrics.scores import score, unit_of
 from lib.papers import Benchmark, Paper
+from lib.records import read_record
 
 
 @dataclass(frozen=True)
 class Result:
-    """One trained network: spec.json and environment.json of its run, per seed the predictions and the history's path.
+    """One trained network: spec.json and record of its run, per seed the predictions and the history's path.
 
     A further branch of a run (`exported`) has no histories.
     """
 
     spec: dict[str, Any]
-    environment: dict[str, Any]
+    record: dict[str, Any]
     predictions: dict[int, dict[str, NDArray]]
     histories: dict[int, Path]
 
@@ -76,7 +77,7 @@ def load_results(folder: Path, runs: Iterable[str]) -> dict[str, Result]:
     """
     results: dict[str, Result] = {}
     for run in runs:
-        if (folder / run).is_dir():
+        if (folder / run / "spec.json").is_file():
             results |= load_run(folder / run)
     if not results:
         raise InputError(f"no trained run in {folder}: run dvc repro")
@@ -88,12 +89,13 @@ def load_run(folder: Path) -> dict[str, Result]:
     seeds = dict(sorted((int(path.name.removeprefix("seed")), path) for path in folder.glob("seed*")))
     results = {}
     try:
-        spec, environment = (json.loads((folder / f"{name}.json").read_text()) for name in ("spec", "environment"))
+        spec = json.loads((folder / "spec.json").read_text())
+        record = read_record(f"{spec['paper']}/{spec['name']}")
         for number, (name, own) in enumerate(exported(folder.name, spec).items(), start=1):
             part = "" if number == 1 else f"branch_{number}"
             predictions = {seed: dict(np.load(path / part / "predictions.npz")) for seed, path in seeds.items()}
             histories = {seed: path / "history.csv" for seed, path in seeds.items()} if number == 1 else {}
-            results[name] = Result(own, environment, predictions, histories)
+            results[name] = Result(own, record, predictions, histories)
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} not found: the run is incomplete, train it again") from None
     return results
@@ -106,9 +108,14 @@ def exported(run: str, spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """
     specs = {run: spec}
     for number, model in enumerate(spec["exports"][1:], start=2):
-        alone = {key: value for key, value in spec["distillation"].items() if key != "branches"}
-        specs[f"{run}_branch_{number}"] = spec | {"model": model, "distillation": alone}
+        alone = {key: value for key, value in spec["settings"].items() if key != "branches"}
+        specs[f"{run}_branch_{number}"] = spec | {"model": model, "settings": alone}
     return specs
+
+
+def named(reference: str | None) -> str | None:
+    """The run's own name in <paper>/<name>."""
+    return reference and reference.rpartition("/")[2]
 
 
 def seed_scores(annotations: dict[str, Any], result: Result) -> dict[int, dict[str, float]]:

@@ -5,7 +5,7 @@ from statistics import mean, stdev
 
 from scipy.stats import t
 
-from lib.metrics import HEADLINE, SECOND, Unit, title_of, unit_of
+from lib.metrics.scores import HEADLINE, SECOND, Unit, title_of, unit_of
 from lib.papers import Paper
 from lib.reporting import Study, paired_differences, seed_scores
 from lib.reporting.tables import markdown, signed

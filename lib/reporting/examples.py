@@ -15,9 +15,9 @@ from lib.codecs.heatmap import HeatmapCodec
 from lib.codecs.simcc import SimccCodec
 from lib.data.batches import MEAN, STD, Batches, evenly_spaced
 from lib.data.crops import Crops
-from lib.metrics import evaluated, head_sizes, matched
 from lib.metrics.oks import oks
 from lib.metrics.pck import torso
+from lib.metrics.scores import evaluated, head_sizes, matched
 from lib.reporting.figures import Classes, Example, Panel, View
 from lib.training.checkpoint import load_weights
 
@@ -99,7 +99,7 @@ def transfer_examples(crops: Crops, weights: Path, spec: Mapping[str, Any], peop
     row where all are labelled). spec: the teacher's spec.json. Which side is right is for the reader to see.
     """
     size = tuple(spec["input"])
-    codec = HeatmapCodec(size, **spec["heatmap"])
+    codec = HeatmapCodec(size, **spec["codec"])
     teacher = load_weights(weights).eval()
     rows = evenly_spaced(people, len(crops.ids))
     batches = list(Batches(crops, {"student": size}, BATCH, augmentation=None, seed=0, rows=rows).epoch(0))

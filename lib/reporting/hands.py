@@ -17,10 +17,10 @@ from lib.data.batches import Batches, evenly_spaced
 from lib.data.crops import Crops, open_crops
 from lib.files import read_csv
 from lib.hands.joints import BONES, ROOT, projected, restored
-from lib.metrics import matched_hands
 from lib.metrics.hand3d import epe
 from lib.metrics.pck import area
-from lib.reporting import Study
+from lib.metrics.scores import matched_hands
+from lib.reporting import Study, named
 from lib.reporting import figures as draw
 from lib.reporting.illustrations import draw_histories, shown, weights
 from lib.reporting.provenance import seeds_of
@@ -147,7 +147,7 @@ def compare_weights(paper: str, study: Study, pair: Sequence[str], folder: Path)
         "values."
     )
     priors = dict.fromkeys(result.spec["prior"] for result in study.results.values() if result.spec["prior"])
-    paths = {run: weights(paper, run, seeds[0]).with_name("prior.safetensors") for run in priors}
+    paths = {named(run): weights(paper, named(run), seeds[0]).with_name("prior.safetensors") for run in priors}
     return [
         shown(paper, f"{study.key}_weights", caption),
         weight_table(pairs[0]),

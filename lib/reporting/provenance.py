@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.metrics import evaluated
-from lib.reporting import Result, Study
+from lib.metrics.scores import evaluated
+from lib.reporting import Result, Study, named
 from lib.reporting.tables import NOT_RUN, markdown, network, pixels
 
 NAMES = {
@@ -23,7 +23,7 @@ NAMES = {
     "torch": "PyTorch",
 }
 
-SCALE = ("input", "teacher_input", "model", "distillation", "epochs", "train_samples")  # entries of a spec
+SCALE = ("input", "teacher_input", "model", "method", "settings", "epochs", "train_samples")  # entries of a spec
 
 
 def scale(study: Study, people: Mapping[str, int], full: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def scale(study: Study, people: Mapping[str, int], full: Mapping[str, Mapping[st
         return pixels(results[run].spec["input"])
 
     def epochs(run: str) -> str:
-        init, own = results[run].spec["init"], results[run].spec["epochs"]
+        init, own = named(results[run].spec["init"]), results[run].spec["epochs"]
         return f"{results[init].spec['epochs']} + {own}" if init in results else str(own)
 
     def trained(run: str) -> str:
@@ -140,5 +140,6 @@ def seeds_of(results: Mapping[str, Result]) -> list[int]:
 
 
 def environments(results: Mapping[str, Result], key: str) -> str:
-    """The different values of an entry of environment.json over the runs, in order of appearance."""
-    return ", ".join(dict.fromkeys(str(result.environment[key]) for result in results.values()))
+    """The different values of an entry of the runs' records, in order of appearance."""
+    records = [record for result in results.values() for record in result.record.values()]
+    return ", ".join(dict.fromkeys(str(record[key]) for record in records)) or "not recorded on this machine"

@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from lib.metrics import unit_of
+from lib.metrics.scores import unit_of
 from lib.papers import Benchmark, Paper, Row, Table, operands
 from lib.reporting import paired_differences, summarise
 
@@ -203,7 +203,7 @@ def run_names(
         spec = specs[run]
         shown = ((trained_network(one), f"{pixels(one['input'])} px") for one in (spec, full[run]))
         details = [here for here, there in zip(*shown, strict=True) if here != there]
-        if spec["distillation"]:
+        if spec["settings"]:
             details += [f"{name} {setting(spec, key)}" for name, key in settings.items()]
         names[run] = f"`{run}` ({', '.join(details)})" if details else f"`{run}`"
     return names
@@ -233,7 +233,7 @@ def pixels(sides: Sequence[int]) -> str:
 
 def trained_network(spec: Mapping[str, Any]) -> str:
     """What a run trains: its network, and the branches around it where there are several."""
-    branches = (spec["distillation"] or {}).get("branches")
+    branches = spec["settings"].get("branches")
     if not branches:
         return network(spec["model"])
     models = [spec["model"], *branches]
@@ -242,7 +242,7 @@ def trained_network(spec: Mapping[str, Any]) -> str:
         return text
     stacks = [str(model["stacks"]) for model in models]
     shown = ", ".join(stacks if len(set(stacks)) > 1 else stacks[:1])
-    return f"{text} of {shown} {'stack' if shown == '1' else 'stacks'}, {spec['distillation']['shared']} shared"
+    return f"{text} of {shown} {'stack' if shown == '1' else 'stacks'}, {spec['settings']['shared']} shared"
 
 
 def bold(text: str) -> str:

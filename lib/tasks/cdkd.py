@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +12,9 @@ from lib.data.batches import Batch
 from lib.errors import InputError
 from lib.models.posenet import MAP_STRIDE
 from lib.models.projectors import Size, build_class_layers, build_projectors
+from lib.runs import Run
 from lib.tasks import Task
-from lib.tasks.supervised import Supervised
+from lib.tasks.heatmap import Supervised
 
 TAU_RANGE = (1.0, 21.0)  # of a learned temperature: that of CTKD (Li et al., AAAI 2023), which the strategy follows
 # The authors' public code: weight of the task's loss and of CCA, and the temperature, which is never trained.
@@ -144,3 +146,9 @@ class CrossDomainDistillation(Task):
 
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor]:
         return self.base.predict(images, flip_test)
+
+
+def build(run: Run, labels: Supervised, teacher: nn.Module, prior: Path | None) -> CrossDomainDistillation:
+    """The task of a run with this method."""
+    sizes = {"student_input": run.input, "teacher_input": run.teacher_input}
+    return CrossDomainDistillation(labels, teacher, **sizes, **run.settings)

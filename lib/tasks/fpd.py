@@ -1,13 +1,15 @@
 """Fast Pose Distillation: a small network learns a big fixed one's confidence maps (Zhang, Zhu, Ye; CVPR 2019)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from lib.codecs.heatmap import HeatmapCodec
 from lib.data.batches import Batch
-from lib.tasks.supervised import Supervised, mse
+from lib.runs import Run
+from lib.tasks.heatmap import Supervised, mse
 
 EPSILON = (
     1e-6  # added to every pixel before l1 normalisation: an empty map becomes uniform, log and quotient stay finite
@@ -84,3 +86,8 @@ class FastPoseDistillation(Supervised):
         if self.loss == "cross_entropy":
             return cross_entropy(maps, target)
         return released_mse(maps, target, visible) if self.variant == "released" else mse(maps, target)
+
+
+def build(run: Run, labels: Supervised, teacher: nn.Module, prior: Path | None) -> FastPoseDistillation:
+    """The task of a run with this method."""
+    return FastPoseDistillation(labels.student, labels.codec, labels.flip_pairs, teacher, **run.settings)

@@ -1,6 +1,7 @@
 """Online distillation: branches of one network learn from their own ensemble (Li et al., OKDHP, ICCV 2021)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -8,8 +9,9 @@ from torch import Tensor, nn
 
 from lib.codecs.heatmap import HeatmapCodec
 from lib.data.batches import Batch
-from lib.models.multibranch import MultiBranch, Outputs
-from lib.tasks.supervised import Supervised, mse
+from lib.models.multibranch import MultiBranch, Outputs, build_branches
+from lib.runs import Run
+from lib.tasks.heatmap import Supervised, mse
 
 RAMP = 0.4  # share of the training over which the released code raises the distillation loss: 60 of 150 epochs
 
@@ -91,3 +93,11 @@ class OnlineDistillation(Supervised):
     def distance(self, maps: Tensor, target: Tensor) -> Tensor:
         """Distance of one stack's maps to the ensemble's."""
         return mse(maps, target) if self.loss == "mse" else pixelwise_kl(maps, target, self.temperature)
+
+
+def build(run: Run, labels: Supervised, teacher: nn.Module | None, prior: Path | None) -> OnlineDistillation:
+    """The task of a run with this method: the branches beside its own network start at random."""
+    settings, student = dict(run.settings), labels.student
+    others = [{**branch, "joints": student.joints} for branch in settings.pop("branches")]
+    network = build_branches(student, others, settings.pop("shared"), settings.pop("aggregation"), settings["variant"])
+    return OnlineDistillation(network, labels.codec, labels.flip_pairs, **settings)

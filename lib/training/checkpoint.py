@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -64,18 +63,23 @@ def unusable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} does not fit this training ({first_line(error)}): delete it to start from the beginning")
 
 
-def fingerprint(settings: dict, files: Iterable[Path]) -> str:
-    """Hash of all that a training depends on: JSON settings, input files and the code of the imported lib modules.
+def contents(files: Iterable[Path]) -> str:
+    """SHA-256 of what files hold, in their order; of weights the tensors alone, whatever the file says of them."""
+    found = hashlib.sha256()
+    for path in files:
+        found.update(bytes.fromhex(tensors(path) if path.suffix == ".safetensors" else sha256(path)))
+    return found.hexdigest()
 
-    The crops' images, gigabytes of them, count with their size only; their keypoints, transforms and ids are hashed.
-    """
-    code = {name: module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "lib"}
-    parts = {
-        "settings": settings,
-        "files": {str(path): path.stat().st_size if path.name == "images.npy" else sha256(path) for path in files},
-        "code": {name: sha256(path) for name, path in code.items() if path},
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+def tensors(path: Path) -> str:
+    """SHA-256 of the tensors of a safetensors file: of its header but for the metadata, and of the rest."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header.pop("__metadata__", None)
+        found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
 
 
 def first_line(error: Exception) -> str:

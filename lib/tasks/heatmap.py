@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lib.codecs.heatmap import HeatmapCodec
 from lib.codecs.simcc import SimccCodec
 from lib.data.batches import Batch
+from lib.runs import Run
 from lib.tasks import Task
 
 
@@ -54,3 +55,8 @@ def swapped(joints: int, flip_pairs: Sequence[tuple[int, int]]) -> list[int]:
     for left, right in flip_pairs:
         order[left], order[right] = right, left
     return order
+
+
+def build(run: Run, student: nn.Module, flip_pairs: Sequence[tuple[int, int]]) -> Supervised:
+    """The task of a run whose network ends in heatmaps."""
+    return Supervised(student, HeatmapCodec(run.input, **run.codec), flip_pairs)
