@@ -1,7 +1,6 @@
 """Crops of persons or hands: cut from the images once, then read as one memory-mapped array."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ import numpy as np
 from lib.data.depth import LEVELS, encode_depth
 from lib.data.prefetch import prefetch
 from lib.data.warp import invert, sample, transform
+from lib.environment import cores
 from lib.errors import InputError
 from lib.files import atomic
 from lib.hands.joints import normalised
@@ -219,7 +219,7 @@ def _pack_split(
                 files.append(stack.enter_context(path.open("wb")))
                 header = {"descr": kind, "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(files[-1], header)
-            for number, cuts in enumerate(prefetch(cut_image, tasks, os.cpu_count()), 1):
+            for number, cuts in enumerate(prefetch(cut_image, tasks, cores()), 1):
                 for file, crops in zip(files, cuts, strict=True):
                     file.writelines(crops)
                 done += len(cuts[0])

@@ -20,11 +20,12 @@ import torch
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
-from lib.code import digest, import_closure
+from lib.code import digests
 from lib.data.crops import crop_to_image
 from lib.data.depth import encode_depth
 from lib.data.scenes import background
 from lib.data.warp import invert
+from lib.environment import cores
 from lib.errors import InputError
 from lib.files import atomic, remove, sha256
 from lib.hands.joints import JOINTS, normalised, projected
@@ -32,6 +33,7 @@ from lib.hands.mano import Mano, load_mano
 from lib.hands.procedural import save_procedural
 from lib.hands.scenes import compose, draw_hand
 
+ROOT = Path(__file__).parents[2]
 PROCEDURAL = "PROCEDURAL_RIGHT.pkl"  # this project's own hand model, in MANO's file format
 CHUNK = 64  # images that are rendered, written and counted as done together
 # The pictures that the crops are cut out of: the field of view and the size of RHD's.
@@ -133,9 +135,9 @@ def synthesize(
     source = None
     if model != "procedural":
         hand, source = load_mano(model), {"file": Path(model).name, "sha256": sha256(model)}
-    settings = {"count": count, "model": source, "code": _code(), **drawn}
+    settings = {"count": count, "model": source, "code": digests([__name__], ROOT), **drawn}
     pictures = _backgrounds(backgrounds)
-    settings["backgrounds"] = [(str(path), path.stat().st_size) for path in pictures]
+    settings["backgrounds"] = [(path.name, sha256(path)) for path in pictures]
     fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     folder = scratch / fingerprint[:16]
     if source is None:
@@ -143,7 +145,7 @@ def synthesize(
         save_procedural(folder / "crops" / PROCEDURAL)
         hand = load_mano(folder / "crops" / PROCEDURAL)
     synthesis = Synthesis(hand, backgrounds=pictures, **drawn)
-    rows = _render(synthesis, count, folder, processes or os.cpu_count())
+    rows = _render(synthesis, count, folder, processes or cores())
 
     ids = np.arange(1, count + 1, dtype=np.int64)
     rows |= {"ids": ids, "image_ids": ids, "box_scores": np.ones(count, np.float32)}
@@ -167,12 +169,6 @@ def _backgrounds(folder: str | None) -> tuple[Path, ...]:
             f"{folder} holds no image ({', '.join(IMAGES)}): put backgrounds there or set synthesis.backgrounds: null"
         )
     return tuple(found)
-
-
-def _code() -> list[str]:
-    """Digests of the code that draws."""
-    root = Path(__file__).parents[2]
-    return [digest((root / file).read_text()) for file in import_closure(__name__, root)]
 
 
 def _render(synthesis: Synthesis, count: int, folder: Path, processes: int) -> dict[str, NDArray]:
