@@ -11,8 +11,9 @@ from lib.named import find
 def build_model(spec: dict) -> nn.Module:
     """Build the network that `spec` describes: `name`, `joints` and the architecture's own keys.
 
-    hourglass, pyranet: stacks, channels (256), stem ("newell" | "pytorch-pose"). mobilepose: encoder ("resnet18" |
-    "mobilenet_v2" | "shufflenet_v2"), channels (256). hrnet: width, blocks (4), modules ([1, 4, 3]), stem (64).
+    hourglass, pyranet: stacks, channels (256), stem ("newell" | "pytorch-pose"), halvings (4).
+    mobilepose: encoder ("resnet18" | "mobilenet_v2" | "shufflenet_v2"), channels (256).
+    hrnet: width, blocks (4), modules ([1, 4, 3]), stem (64).
     simplebaseline: blocks, width (64), channels (256). Of these two also head ("heatmap" | "simcc"), split (2.0) and,
     for simcc, input_size: [height, width]. resnet: block ("basic" | "bottleneck"), blocks, width (64). A network's
     `output` names its codec.

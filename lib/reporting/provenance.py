@@ -50,9 +50,9 @@ def scale(study: Study, people: Mapping[str, int], full: Mapping[str, Mapping[st
         return f"{results[init].spec['epochs']} + {own}" if init in results else str(own)
 
     def trained(run: str) -> str:
-        model = results[run].spec["model"]
-        stem = model["stem"] if "stacks" in model else None
-        return network(model) + (f", {stem} stem" if stem and stem != full[run]["model"]["stem"] else "")
+        model, published = results[run].spec["model"], full[run]["model"]
+        keys = ("stem", "halvings") if "stacks" in model else ()
+        return ", ".join([network(model), *(f"{model[key]} {key}" for key in keys if model[key] != published[key])])
 
     return {
         "data": study.annotations["info"]["source"],

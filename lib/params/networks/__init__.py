@@ -1,7 +1,7 @@
 """Networks as params.yaml describes them: a module per architecture, named as in lib/models, with a class Network."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from lib.params.scales import Scale
 from lib.params.sections import Section, Size
@@ -13,9 +13,11 @@ class Network(Section, ABC):
     unit: a side of the input is a multiple of so many px. output: the codec of what comes out.
     """
 
-    unit: ClassVar[int] = 32
-
     name: str
+
+    @property
+    def unit(self) -> int:
+        return 32
 
     @property
     def output(self) -> str:
