@@ -183,12 +183,13 @@ class SingleSchedule(BodyPaper[RunType], Generic[RunType]):
         return Schedule(optimizer=self.optimizer, batch_size=self.batch_size, epochs=self.epochs[dataset])
 
 
-def scaled_optimizer(optimizer: Optimizer, scale: Scale) -> Optimizer:
-    """The optimiser with a profile's replacements and its milestones moved with the number of epochs."""
+def scaled_optimizer(optimizer: Optimizer, scale: Scale, epochs: int) -> Optimizer:
+    """The optimiser with a profile's replacements; epochs: of the paper's schedule, with which milestones move."""
+    milestones = optimizer.milestones if scale.decay is None else [share * epochs for share in scale.decay]
     return Optimizer(
         name=scale.optimizer or optimizer.name,
         lr=scale.lr or optimizer.lr,
         weight_decay=optimizer.weight_decay,
-        milestones=tuple(max(1, round(epoch * scale.epochs)) for epoch in optimizer.milestones),
+        milestones=tuple(max(1, round(epoch * scale.epochs)) for epoch in milestones),
         gamma=optimizer.gamma,
     )

@@ -19,7 +19,8 @@ class Scale(Section):
 
     resolution: the largest input, relative to the crops' at full size; depth: share of an hourglass network's stacks,
     of HRNet's modules and blocks and of a ResNet's blocks; width: of channels; train_samples: persons to train on;
-    val_samples: images whose persons are predicted; threads: null, one per core.
+    val_samples: images whose persons are predicted; decay: shares of the epochs after which the rate is multiplied by
+    gamma; threads: null, one per core.
     """
 
     resolution: Share = 1
@@ -27,6 +28,7 @@ class Scale(Section):
     width: Share = 1
     stem: Literal["newell", "pytorch-pose"] | None = None
     epochs: Share = 1
+    decay: tuple[Share, ...] | None = None
     train_samples: Count | None = None
     val_samples: Count | None = None
     optimizer: Literal["rmsprop", "adam"] | None = None
