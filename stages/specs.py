@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lib.code import digests
+from lib.errors import InputError
 from lib.files import atomic
 from lib.papers import load_paper
 from lib.params import Params, load_params
 from lib.params.data import Data
+from lib.params.reading import RESTORE
 from lib.params.scales import FULL
 from lib.runs import Run, as_json
 from stages import NOT_CHOSEN, SPECS, run
@@ -22,8 +24,12 @@ ROOT = Path()
 
 def main() -> None:
     """Write data/specs: a file for each stage of dvc.yaml, with its settings and the digests of its code."""
+    try:
+        params = load_params()
+    except InputError as error:
+        raise InputError(f"{error} ({RESTORE})") from None
     with atomic(SPECS) as part:
-        for name, content in specs(load_params()).items():
+        for name, content in specs(params).items():
             path = part / f"{name}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from lib.errors import InputError
 from lib.named import suggestion
 from lib.params.data import Data
 from lib.params.papers import GROUPS, PARTNERS, BaseRun
+from lib.params.reading import describe
 from lib.params.scales import FULL, SIDE_UNIT
 
 if TYPE_CHECKING:
@@ -153,6 +156,8 @@ def check_method(params: Params, reference: str, key: str, run: BaseRun) -> None
     paper = params.papers[reference.partition("/")[0]]
     try:
         resolved = params.run(reference, FULL)
+    except ValidationError as error:  # the paper has no value for what the run does not name
+        raise InputError(describe(error.errors()[0], None, key)) from None
     except ValueError as error:
         raise InputError(f"{key}: {error}") from None
     used = {*BaseRun.model_fields, *resolved.settings, *paper.own_keys(run)}

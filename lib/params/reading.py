@@ -12,7 +12,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from lib.errors import InputError
 from lib.named import suggestion
 
-RESTORE = "git checkout params.yaml, or set it right: dvc exp run -S leaves a refused value in the file"
+RESTORE = "dvc exp run -S leaves a refused value in the file: set it right, or git checkout params.yaml"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
