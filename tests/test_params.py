@@ -330,6 +330,8 @@ MISTAKES = {
         {"complexity.training.okdhp_s4_i4.shared": 4},
         ["complexity.training.okdhp_s4_i4: shared is 4"],
     ),
+    "network of poses": ({"fpd.alone.lsp_student.model": "resnet18"}, ["output of", "'pose'; known: heatmap"]),
+    "head without settings": ({"fpd.alone.lsp_student.model": "simcc32"}, ["output of", "'simcc'; known: heatmap"]),
     "benchmark without a schedule": (
         {"fpd.alone.lsp_student.crops": "coco"},
         ["benchmark of", "fpd.alone.lsp_student.crops is 'coco'", "known: lsp, mpii"],

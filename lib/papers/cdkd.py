@@ -1,6 +1,6 @@
 """The section `cdkd` of params.yaml: Cross-Domain Knowledge Distillation for Low-Resolution HPE (Gu et al., 2024)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -67,6 +67,8 @@ class Run(okdhp.BranchedRun):
 
 class Settings(BodyPaper[Run], Distillation):
     """Settings that all runs share, schedules by architecture, and the runs."""
+
+    outputs: ClassVar[tuple[str, ...]] = ("heatmap", "simcc")
 
     pretrained: bool
     antialias: bool

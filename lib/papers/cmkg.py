@@ -57,6 +57,7 @@ class Epochs(Section):
 class Settings(Paper[Run]):
     """Settings that all runs share, and the runs."""
 
+    outputs: ClassVar[tuple[str, ...]] = ("pose",)
     antialias: ClassVar[bool] = True  # where a profile shrinks the input
 
     activation: Weight

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from lib.errors import InputError
 from lib.named import suggestion
 from lib.params.data import Data
-from lib.params.papers import GROUPS, PARTNERS, BaseRun
+from lib.params.papers import GROUPS, PARTNERS, BaseRun, Paper
 from lib.params.reading import describe
 from lib.params.scales import FULL, SIDE_UNIT
 
@@ -75,7 +75,7 @@ def check_paper(params: Params, paper: str, path: Path | str) -> None:
             if name in seen:
                 raise InputError(f"{key}: the name {name} is taken by another run of {paper}")
             seen.add(name)
-            check_names(params, key, group, run, settings.benchmarks)
+            check_names(params, key, group, run, settings)
     for name, run in settings.runs.items():
         key = f"{path}: {paper}.{next(group for group, runs in settings.groups.items() if name in runs)}.{name}"
         check_partners(params, paper, key, run)
@@ -87,12 +87,13 @@ def check_paper(params: Params, paper: str, path: Path | str) -> None:
             raise InputError(f"{path}: {key} is [{low:g}, {high:g}]; the smaller number first")
 
 
-def check_names(params: Params, key: str, group: str, run: BaseRun, benchmarks: set[str]) -> None:
-    """Refuse crops and models that are not there, inputs that the network cannot take, and partners of other groups."""
+def check_names(params: Params, key: str, group: str, run: BaseRun, settings: Paper[Any]) -> None:
+    """Refuse crops, models and partners that are not there or do not fit, and inputs that the network cannot take."""
     known(f"{key}.crops", run.crops, params.common.crops)
-    known(f"the benchmark of {key}.crops", params.common.crops[run.crops].dataset, sorted(benchmarks))
+    known(f"the benchmark of {key}.crops", params.common.crops[run.crops].dataset, sorted(settings.benchmarks))
     known(f"{key}.model", run.model, params.models)
     network = params.models[run.model]
+    known(f"the output of {key}.model", network.output, settings.outputs)
     if run.input and run.input % network.unit:
         raise InputError(
             f"{key}.input is {run.input} px; a network named {network.name} takes multiples of {network.unit}"

@@ -1,7 +1,7 @@
 """What all papers' sections of params.yaml share: settings, runs in groups by what they need, and what a run trains."""
 
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field
 
@@ -95,8 +95,11 @@ class Paper(Section, Generic[RunType]):
     """Settings that all runs of a paper share, by benchmark where they differ, and the runs in groups.
 
     Each module of lib/papers has a subclass named Settings. It may have `antialias`, whether views smaller than the
-    crops are averaged, and `pretrained`, whether backbones of published size start from ImageNet's weights.
+    crops are averaged, and `pretrained`, whether backbones of published size start from ImageNet's weights. outputs:
+    of networks that its settings cover.
     """
+
+    outputs: ClassVar[tuple[str, ...]] = ("heatmap",)
 
     augmentation: dict[Name, Augmentation]
     alone: dict[Name, RunType] = Field(default_factory=dict)
