@@ -138,7 +138,7 @@ def pack(
         if not sources["val"].is_file():
             raise InputError(
                 f"{sources['val']} is missing; put a detector's result file into {images} and convert again, or set "
-                f"packs.{out.name}.boxes: annotations"
+                f"crops.{out.name}.boxes: annotations"
             )
     margins = {"train": margin, "val": 1.0}
     with atomic(out) as folder:

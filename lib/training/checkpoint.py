@@ -38,10 +38,13 @@ def load_weights(path: Path, expected: dict | None = None) -> nn.Module:
         model = build_model(spec)
         model.load_state_dict(tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{path} is not a weights file of this project ({first_line(error)}): train it again"
-        ) from None
+        raise no_weights(path, error) from None
     return model
+
+
+def no_weights(path: Path, error: Exception) -> InputError:
+    """The error for a file of weights that cannot be read."""
+    return InputError(f"{path} is not a weights file of this project ({first_line(error)}): train it again")
 
 
 def save_state(path: Path, state: dict) -> None:
@@ -72,7 +75,15 @@ def contents(files: Iterable[Path]) -> str:
 
 
 def tensors(path: Path) -> str:
-    """SHA-256 of the tensors of a safetensors file: of its header but for the metadata, and of the rest."""
+    """SHA-256 of the tensors of a safetensors file: of its header but for the metadata, and of the rest.
+
+    Raises InputError where it is none.
+    """
+    try:
+        with safe_open(path, "pt"):
+            pass  # a header that is whole
+    except SafetensorError as error:
+        raise no_weights(path, error) from None
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         header.pop("__metadata__", None)

@@ -21,7 +21,7 @@ from lib.models.pretrained import load_imagenet
 from lib.runs import Run, as_json
 from lib.tasks import Task, build_task, labels_task
 from lib.training.checkpoint import contents, load_weights, save_weights
-from lib.training.distributed import Process
+from lib.training.distributed import Process, first_says
 from lib.training.loop import fit, make_deterministic
 from lib.training.predict import predict
 
@@ -44,7 +44,7 @@ def trained_seed(run: Run, seed: int, code: Mapping[str, str], process: Process)
     folder = SCRATCH / fingerprint(run, seed, code, process, weights)
     finished = folder / "finished"
     with alone(folder, process):
-        if not finished.exists():
+        if not first_says(finished.exists(), process):
             train(run, seed, process, weights, folder / "state.pt", finished)
         if process.rank == 0:
             (folder / "state.pt").unlink(missing_ok=True)
