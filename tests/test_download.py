@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.data import fetch
+from lib.data.fetch import Archive
 from lib.errors import InputError
-from lib.params import Archive
 from tests.web import LSP, Served, packed, serving, tree
 
 ROOT = Path(__file__).parents[1]
@@ -98,10 +99,10 @@ class TestDownload:
         server.files = {"/a.zip": (served := Served(PAYLOAD, stall=0.05))}
         wanted = archive(f"{server.url}/a.zip", content=PAYLOAD)
         code = (
-            "import sys; from pathlib import Path; from lib.data import fetch; from lib.params import Archive; "
-            "fetch.CHUNK = 100; fetch.download(Archive.model_validate_json(sys.argv[1]), Path(sys.argv[2]))"
+            "import json, sys; from pathlib import Path; from lib.data import fetch; "
+            "fetch.CHUNK = 100; fetch.download(fetch.Archive(**json.loads(sys.argv[1])), Path(sys.argv[2]))"
         )
-        child = subprocess.Popen([sys.executable, "-c", code, wanted.model_dump_json(), str(tmp_path)], cwd=ROOT)
+        child = subprocess.Popen([sys.executable, "-c", code, json.dumps(asdict(wanted)), str(tmp_path)], cwd=ROOT)
         part, limit = tmp_path / "a.zip.part", time.monotonic() + 20
         while not (part.exists() and part.stat().st_size) and time.monotonic() < limit:
             time.sleep(0.01)

@@ -11,12 +11,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from lib.data import fetch
+from lib.data.fetch import Archive
 from lib.errors import InputError
-from lib.params import Archive
+from lib.params import load_params
 from stages.fetch import main
 from tests.web import LSP, LSPET, Served, packed, serving, tar, tree
 
@@ -159,18 +159,17 @@ def stage(server, tmp_path, monkeypatch):
     known hashes; files named in `homeless` have no address. Returns what lies in data/raw.
     """
     monkeypatch.chdir(tmp_path)
-    data = YAML(typ="safe").load(ROOT / "params.yaml")["data"]
-    data["lsp"]["synthetic"] = {"lsp": 4, "lspet": 2, "seed": 0}
+    params = load_params(ROOT / "params.yaml")
+    drawn = {"lsp": 4, "lspet": 2, "seed": 0}
 
     def stage(source: str, dataset: str = "lsp", homeless: str = "") -> dict[str, bytes]:
-        settings = data[dataset]
-        settings["source"] = source
-        for archive in settings["official"]:
-            archive |= {"sha256": None, "urls": [f"{server.url}/{archive['file']}"]}
-            if archive["file"] == homeless:
-                archive["urls"] = []
-        (tmp_path / "data/specs/data").mkdir(parents=True, exist_ok=True)
-        (tmp_path / f"data/specs/data/{dataset}.json").write_text(json.dumps(settings))
+        official = []
+        for archive in params.official[dataset]:
+            urls = [] if archive["file"] == homeless else [f"{server.url}/{archive['file']}"]
+            official.append(archive | {"sha256": None, "urls": urls})
+        spec = {"code": {}, "source": source, "synthetic": drawn, "official": official}
+        (tmp_path / "data/specs/fetch").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"data/specs/fetch/{dataset}.json").write_text(json.dumps(spec))
         main(dataset)
         return tree(tmp_path / "data/raw")
 

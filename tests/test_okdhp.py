@@ -19,14 +19,14 @@ from lib.models import build_model
 from lib.models.aggregation import build_aggregation
 from lib.models.multibranch import MultiBranch, Outputs, build_branches
 from lib.tasks import build_task
-from lib.tasks.okdhp import OnlineDistillation, pixelwise_kl
 from lib.tasks.heatmap import Supervised
+from lib.tasks.okdhp import OnlineDistillation, pixelwise_kl
 from tests import toy
 
 L2, L3 = math.log(2), math.log(3)
 CODEC = HeatmapCodec((64, 64), sigma=1.0, scaling="peak")
 HOURGLASS = {"name": "hourglass", "stacks": 2, "channels": 8, "stem": "pytorch-pose"}
-METHOD = {"method": "okdhp", "alpha": 1.0, "beta": 2.0, "temperature": 1.0, "loss": "kl", "variant": "paper"}
+METHOD = {"alpha": 1.0, "beta": 2.0, "temperature": 1.0, "loss": "kl", "variant": "paper"}
 METHOD |= {"aggregation": "fau", "shared": 1, "branches": [HOURGLASS, HOURGLASS]}
 
 
@@ -348,12 +348,12 @@ def test_the_student_is_the_first_branch_and_predicts_alone():
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
-def test_build_task_follows_the_spec(variant):
+def test_build_task_follows_the_run(variant):
     changes = {"alpha": 0.5, "beta": 3.0, "temperature": 2.0, "loss": "mse", "variant": variant, "shared": 2}
     changes["branches"] = [{**HOURGLASS, "stacks": stacks} for stacks in (4, 6)]
-    spec = toy.spec(model={**HOURGLASS, "stacks": 3}, distillation=METHOD | changes)
-    student = build_model({**spec.model.model_dump(), "joints": 14})
-    task = build_task(spec, student, toy.FLIP_PAIRS)
+    run = toy.run(model={**HOURGLASS, "stacks": 3}, method="okdhp", settings=METHOD | changes)
+    student = build_model({**run.model, "joints": 14})
+    task = build_task(run, student, toy.FLIP_PAIRS)
     assert type(task) is OnlineDistillation and type(task.network) is MultiBranch and task.student is student
     assert (task.alpha, task.beta, task.temperature, task.loss) == (0.5, 3.0, 2.0, "mse")
     assert task.released == (variant == "released") and task.network.shared == 2
@@ -366,8 +366,8 @@ def test_build_task_follows_the_spec(variant):
 @pytest.mark.parametrize("aggregation", ["fau", "gate", "mean"])
 def test_a_few_steps_lower_all_losses(aggregation):
     torch.manual_seed(0)
-    spec = toy.spec(model=HOURGLASS, distillation=METHOD | {"aggregation": aggregation})
-    task = build_task(spec, build_model({**HOURGLASS, "joints": 14}), toy.FLIP_PAIRS)
+    run = toy.run(model=HOURGLASS, method="okdhp", settings=METHOD | {"aggregation": aggregation})
+    task = build_task(run, build_model({**HOURGLASS, "joints": 14}), toy.FLIP_PAIRS)
     optimizer = torch.optim.Adam(task.parameters(), 2e-3)
     history = []
     for _ in range(15):

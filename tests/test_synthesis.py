@@ -271,7 +271,7 @@ def test_backgrounds_are_parts_of_the_users_images(tmp_path, monkeypatch):
 def test_the_stage_renders_what_its_spec_says(whole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data/specs").mkdir(parents=True)
-    Path("data/specs/synthesis.json").write_text(json.dumps(SETTINGS))
+    Path("data/specs/synthesize.json").write_text(json.dumps({"code": {}, **SETTINGS}))
     main()
     assert same(open_crops(Path("data/crops/mano"), "train"), whole)
     assert not Path(".cache/synthesis").exists()

@@ -222,9 +222,9 @@ def test_flip_test_of_a_mirrored_image_gives_the_mirrored_people():
     torch.testing.assert_close(mirrored[..., 1], keypoints[..., 1], rtol=0, atol=1e-3)
 
 
-def test_build_task_follows_the_spec():
+def test_build_task_follows_the_run():
     student, teacher = network(0), network(1)
-    assert type(build_task(toy.spec(), student, toy.FLIP_PAIRS)) is Supervised
-    settings = {"method": "fpd", "alpha": 0.3, "loss": "cross_entropy", "variant": "released"}
-    task = build_task(toy.spec(teacher="t", distillation=settings), student, toy.FLIP_PAIRS, teacher)
+    assert type(build_task(toy.run(), student, toy.FLIP_PAIRS)) is Supervised
+    settings = {"alpha": 0.3, "loss": "cross_entropy", "variant": "released"}
+    task = build_task(toy.run(teacher="t", method="fpd", settings=settings), student, toy.FLIP_PAIRS, teacher)
     assert (task.alpha, task.loss, task.variant, task.teacher) == (0.3, "cross_entropy", "released", teacher)
