@@ -2,12 +2,14 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lib.errors import InputError
 from lib.files import atomic
+from lib.records import write_seconds
 
 SPECS = Path("data/specs")
 NOT_CHOSEN = {"chosen": False}  # the spec of what params.yaml leaves out: nothing in it can change
@@ -32,8 +34,10 @@ def run(main: Callable[..., None]) -> None:
     """Call a stage's main with the command line's arguments; bad input ends it with one line and exit status 1."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks
+    began = time.monotonic()
     try:
         main(*sys.argv[1:])
+        write_seconds(sys.modules["__main__"].__spec__.name, sys.argv[1:], time.monotonic() - began)
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

@@ -40,11 +40,7 @@ def specs(params: Params) -> dict[str, Any]:
 
     <paper> holds all runs at the paper's own scale, for the stages that show them.
     """
-    runs = {
-        f"{paper}/{name}": params.run(f"{paper}/{name}")
-        for paper in params.papers
-        for name in params.papers[paper].runs
-    }
+    runs = {label: params.run(label) for label in params.labels}
     chosen = chosen_runs(params, runs)
     contents: dict[str, Any] = {}
     for label, one in runs.items():

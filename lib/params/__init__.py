@@ -61,6 +61,11 @@ class Params:
         """The chosen one."""
         return self.profiles[self.common.profile]
 
+    @property
+    def labels(self) -> list[str]:
+        """All runs, <paper>/<name>."""
+        return [f"{paper}/{name}" for paper, settings in self.papers.items() for name in settings.runs]
+
     def crops(self, name: str) -> CropsSpec:
         """The crops of a name at the profile's resolution."""
         crops = self.common.crops[name]
