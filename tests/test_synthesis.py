@@ -288,7 +288,7 @@ def test_what_is_missing_is_one_clear_line(tmp_path):
         made(tmp_path, model=str(tmp_path / "MANO_RIGHT.pkl"))
     assert "\n" not in str(error.value)
     (tmp_path / "empty/torn.png").write_bytes(b"\x89PNG")
-    with pytest.raises(InputError, match=r"torn.png cannot be read as an image") as error:
+    with pytest.raises(InputError, match=r"torn.png is not a readable image; take it out of the folder") as error:
         made(tmp_path, backgrounds=str(tmp_path / "empty"))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "crops").exists()

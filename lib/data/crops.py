@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from lib.data.depth import LEVELS, encode_depth
+from lib.data.images import read_image
 from lib.data.prefetch import prefetch
 from lib.data.warp import invert, sample, transform
 from lib.environment import cores
@@ -299,11 +300,14 @@ def crop_to_image(
 
 def _cut_image(images: Path, size: tuple[int, int], task: tuple[dict, np.ndarray]) -> list[list[np.ndarray]]:
     record, to_image = task
-    image = _read(images / record["file_name"])
+    path = images / record["file_name"]
+    # As stored: annotations ignore the orientation tag.
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    image = read_image(path, flags, "fetch it again or take it out of the annotations")
     height, width = image.shape[:2]
     if (height, width) != (record["height"], record["width"]):
         expected = f"annotated as {record['width']} x {record['height']}"
-        raise InputError(f"{images / record['file_name']} is {width} x {height} px but {expected}")
+        raise InputError(f"{path} is {width} x {height} px but {expected}; take both from one place")
     return [[_cut(image, matrix, size) for matrix in to_image]]
 
 
@@ -315,7 +319,11 @@ def _cut_both(
 ) -> list[list[np.ndarray]]:
     """The crops of an image and of its depth; the task's last part: depth of the root and scale of each hand."""
     *cut, given = task
-    depth = read_depth(images / cut[0]["depth"])
+    path = images / cut[0]["depth"]
+    depth = read_depth(path)
+    if depth.shape != (cut[0]["height"], cut[0]["width"]):
+        sizes = f"{depth.shape[1]} x {depth.shape[0]} px, its image {cut[0]['width']} x {cut[0]['height']}"
+        raise InputError(f"{path} is {sizes}; take both from one archive")
     levels = [
         _cut(encode_depth(depth, *hand), matrix, size, LEVELS) for hand, matrix in zip(given, cut[1], strict=True)
     ]
@@ -331,14 +339,3 @@ def _cut(image: np.ndarray, to_image: np.ndarray, size: tuple[int, int], outside
     matrix = to_image @ [[1 / n, 0, 0.5 / n - 0.5], [0, 1 / n, 0.5 / n - 0.5], [0, 0, 1]]
     fine = sample(image, matrix, (size[0] * n, size[1] * n), outside=outside)
     return cv2.resize(fine, size[::-1], interpolation=cv2.INTER_AREA) if n > 1 else fine
-
-
-def _read(path: Path) -> np.ndarray:
-    """Decode an image to (H, W, 3) uint8 RGB, as stored: annotations ignore the orientation tag."""
-    data = path.read_bytes()
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    # From memory, because imread fills what a truncated JPEG lacks with grey where imdecode returns nothing.
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    if image is None:
-        raise InputError(f"{path} cannot be read as an image; fetch it again or take it out of the annotations")
-    return image

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from lib.code import digests
 from lib.data.crops import crop_to_image
 from lib.data.depth import encode_depth
+from lib.data.images import read_image
 from lib.data.scenes import background
 from lib.data.warp import invert
 from lib.environment import cores
@@ -87,9 +88,7 @@ class Synthesis:
         if not self.backgrounds:
             return background(rng, *self.size)
         path = self.backgrounds[rng.integers(len(self.backgrounds))]
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-        if image is None:
-            raise InputError(f"{path} cannot be read as an image; take it out of the folder of backgrounds")
+        image = read_image(path, cv2.IMREAD_COLOR_RGB, "take it out of the folder of backgrounds")
         size, whole = np.array(self.size), np.array(image.shape[:2])
         part = np.maximum(rng.uniform(0.5, 1) * (whole / size).min() * size, 1).astype(int)
         (top, left), (height, width) = rng.integers(0, whole - part + 1), part

@@ -25,7 +25,8 @@ import numpy as np
 
 from lib.data.formats.mpii_layouts import SAME, Person, read_ground_truth, read_h5, read_json, read_mat
 from lib.data.formats.mpii_synthetic import write_synthetic
-from lib.data.formats.raw import image_size, require_images, source
+from lib.data.formats.raw import require_images, source
+from lib.data.images import image_size
 from lib.errors import InputError
 from lib.files import atomic
 

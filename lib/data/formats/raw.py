@@ -4,8 +4,6 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from lib.errors import InputError
 
 
@@ -25,12 +23,3 @@ def require_images(folder: Path, names: Iterable[str]) -> None:
         raise InputError(
             f"{folder} lacks {len(missing)} of the {len(names)} annotated images: {first}; extract their archive again"
         )
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Width and height in px from an image's header; InputError where it is not readable."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (UnidentifiedImageError, OSError):
-        raise InputError(f"{path} is not a readable image; extract its archive again") from None

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.data.formats import hands
-from lib.data.formats.raw import image_size, require_images, source
+from lib.data.formats.raw import require_images, source
+from lib.data.images import image_size, read_image
 from lib.errors import InputError
 from lib.files import atomic
 from lib.pickles import load_pickle
@@ -90,8 +91,8 @@ def read_frames(folder: Path) -> dict[int, Frame]:
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
     """Part numbers (H, W) of a mask; InputError where it is missing or no picture of one channel."""
-    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
+    mask = read_image(path, cv2.IMREAD_UNCHANGED)
+    if mask.ndim != 2 or mask.dtype != np.uint8:
         raise InputError(f"{path} is no readable grey picture of 8 bits; extract {ARCHIVE} again")
     return mask
 
@@ -101,8 +102,8 @@ def read_depth(path: Path) -> NDArray[np.float32]:
 
     Raises InputError where the file is missing or no colour picture of 8 bits.
     """
-    bgr = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if bgr is None or bgr.ndim != 3 or bgr.dtype != np.uint8:
+    bgr = read_image(path, cv2.IMREAD_UNCHANGED)
+    if bgr.ndim != 3 or bgr.dtype != np.uint8:
         raise InputError(f"{path} is no readable colour picture of 8 bits; extract {ARCHIVE} again")
     return (256 * bgr[..., 2].astype(np.float32) + bgr[..., 1]) * np.float32(FAR / 65535)
 
@@ -125,12 +126,17 @@ def _read_set(raw: Path, name: str, first: int) -> tuple[list[tuple[dict, dict]]
         require_images(folder / kind, files.values())
     records = []
     for number, frame in frames.items():
-        side = dominant(read_mask(folder / "mask" / files[number]))
+        colour, mask = f"{name}/color/{files[number]}", read_mask(folder / "mask" / files[number])
+        size = image_size(raw / colour)
+        if size != mask.shape[::-1]:
+            sizes = [" x ".join(map(str, one)) for one in (size, mask.shape[::-1])]
+            raise InputError(f"{raw / colour} has {sizes[0]} px, its mask {sizes[1]}; extract {ARCHIVE} again")
+        side = dominant(mask)
         if side is None:
             continue
-        colour, xyz = f"{name}/color/{files[number]}", frame.xyz[side]
+        xyz = frame.xyz[side]
         hands.check(f"{folder}: frame {number}, {side} hand", xyz, frame.camera)
-        image = hands.image(first + number, colour, image_size(raw / colour), frame.camera)
+        image = hands.image(first + number, colour, size, frame.camera)
         image |= {"depth": f"{name}/depth/{files[number]}"}
         records.append((image, hands.annotation(first + number, xyz, frame.camera, side, frame.visible[side])))
     return records, len(frames)

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.data.formats import hands
-from lib.data.formats.raw import image_size, require_images, source
+from lib.data.formats.raw import require_images, source
+from lib.data.images import image_size
 from lib.errors import InputError
 from lib.files import atomic
 
