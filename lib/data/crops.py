@@ -138,7 +138,9 @@ def pack(
         sources["val"] = annotations / "detections.json"
         if not sources["val"].is_file():
             raise InputError(
-                f"{sources['val']} is missing; put a detector's result file into {images} and convert again, or set "
+                f"{sources['val']} is missing: there was no detector's result file; put it into "
+                f"data/downloads/{images.name}, or into person_detection_results/ of the folder of yours that "
+                f"data.{images.name}.source names, then dvc repro -f fetch@{images.name}; or set "
                 f"crops.{out.name}.boxes: annotations"
             )
     margins = {"train": margin, "val": 1.0}

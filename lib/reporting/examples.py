@@ -33,8 +33,8 @@ def person_panels(
 ) -> tuple[list[NDArray], list[list[Panel]]]:
     """Show `people` evenly spaced evaluated persons: their images (H, W, 3) uint8 and, per person, a panel per method.
 
-    Persons without an extent are passed over. The first panel is the ground truth. predictions: by name of the method, as in predictions.npz, of the same images.
-    images: folder of the annotations' file names.
+    Persons without an extent are passed over. The first panel is the ground truth. predictions: by name of the method,
+    as in predictions.npz, of the same images. images: folder of the annotations' file names.
     """
     files = {image["id"]: image["file_name"] for image in annotations["images"]}
     persons = evaluated(annotations, next(iter(predictions.values()))["images"])
