@@ -139,8 +139,8 @@ def test_missing_detections_say_how_to_get_them(tmp_path):
     data = dataset(tmp_path / "data", {"a.png": NOISE}, [person()])
     (data / "detections.json").unlink()
     message = (
-        r"detections.json is missing: .* put it into data/downloads/data, or into .*, then dvc repro -f fetch@data; or set "
-        r"crops.coco_dt.boxes: annotations"
+        r"detections.json is missing: .* put it into data/downloads/data, or into .*, then dvc repro -f fetch@data; or "
+        r"set crops.coco_dt.boxes: annotations"
     )
     with pytest.raises(InputError, match=message) as caught:
         pack(data, data, tmp_path / "out/coco_dt", input=(24, 16), padding=1, margin=1, boxes="detections")

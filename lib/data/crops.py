@@ -12,6 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from lib.data.boxes import middle
 from lib.data.depth import LEVELS, encode_depth
 from lib.data.images import read_image
 from lib.data.prefetch import prefetch
@@ -290,13 +291,12 @@ def crop_to_image(
 ) -> np.ndarray:
     """Map pixels of crops of `size` (height, width), some mirrored, to pixels of the original images, (N, 2, 3).
 
-    A bbox (x, y, w, h) covers w * h pixels from pixel (x, y) on: its centre is x + (w - 1) / 2.
+    The middle of a crop is the middle of its bbox, as `lib.data.boxes` has it.
     """
-    corner, extent = bboxes[:, :2], bboxes[:, 2:]
-    step = (extent / input[::-1]).max(axis=1) * padding  # original px per crop px
+    step = (bboxes[:, 2:] / input[::-1]).max(axis=1) * padding  # original px per crop px
     matrix = np.zeros((len(bboxes), 2, 3))
     matrix[:, 0, 0], matrix[:, 1, 1] = np.where(mirrored, -step, step), step
-    matrix[:, :, 2] = corner + (extent - 1) / 2 - matrix[:, [0, 1], [0, 1]] * (np.array(size[::-1]) - 1) / 2
+    matrix[:, :, 2] = middle(bboxes) - matrix[:, [0, 1], [0, 1]] * (np.array(size[::-1]) - 1) / 2
     return matrix
 
 

@@ -21,6 +21,7 @@ from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
 from lib.code import digests
+from lib.data.boxes import box_of
 from lib.data.crops import crop_to_image
 from lib.data.depth import encode_depth
 from lib.data.images import read_image
@@ -66,7 +67,7 @@ class Synthesis:
         settings = {"components": self.components, "pose": self.pose, "shape": self.shape}
         hand = draw_hand(self.model, rng, CAMERA, PICTURE, self.distance, **settings)
         places = projected(hand.xyz, CAMERA)
-        box = np.concatenate((places.min(0), np.ptp(places, axis=0) + 1))
+        box = box_of(places.min(0), places.max(0))
         to_image = crop_to_image(box[None], self.size, rng.uniform(*FILLING), self.size)
         to_image[0, :, 2] += to_image[0, :, :2] @ (rng.uniform(-JITTER, JITTER, 2) * self.size[::-1])
         camera = np.concatenate((invert(to_image)[0], [[0, 0, 1]])) @ CAMERA

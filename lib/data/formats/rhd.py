@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.data.formats import hands
-from lib.data.formats.raw import require_images, source
+from lib.data.formats.matlab import read_mat
+from lib.data.formats.raw import require_images, shown, source
 from lib.data.images import image_size, read_image
 from lib.errors import InputError
 from lib.files import atomic
@@ -31,6 +32,7 @@ ORDER = (0, *(row for last in range(4, 21, 4) for row in range(last, last - 4, -
 SHAPES = {"xyz": (42, 3), "uv_vis": (42, 3), "K": (3, 3)}
 FIRST_PART = {"left": 2, "right": 18}  # 16 per hand: thumb to little finger, each three from the tip to the palm; palm
 PARTS = 16
+FRAMES = 100_000  # numbers of five digits
 FAR = 5000  # mm: the greatest depth that a file can hold
 ARCHIVE = "RHD_v1-1.zip"
 PROTOCOL = (
@@ -49,13 +51,15 @@ class Frame:
 
 
 def _frame(where: str, record: Any) -> Frame:
-    record = record if isinstance(record, dict) else {}
-    found = {name: np.asarray(record[name]) if name in record else None for name in SHAPES}
+    found = {name: record.get(name) if isinstance(record, dict) else None for name in SHAPES}
     for name, shape in SHAPES.items():
         array = found[name]
-        if array is None or array.shape != shape or array.dtype.kind not in "iuf":
-            kind = "missing" if array is None else f"{array.dtype} {array.shape}"
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "iuf":
+            known = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
+            kind = "missing" if array is None else known
             raise InputError(f"{where}: {name} is {kind}, expected numbers {shape}; extract {ARCHIVE} again")
+    if not np.isfinite(found["uv_vis"][:, 2]).all():
+        raise InputError(f"{where}: uv_vis has a joint that is neither visible nor hidden; extract {ARCHIVE} again")
     xyz, seen = (1000 * found["xyz"].astype(np.float64)).reshape(2, 21, 3), found["uv_vis"][:, 2].reshape(2, 21) > 0
     return Frame(
         {side: xyz[number, ORDER] for number, side in enumerate(SIDES)},
@@ -76,16 +80,21 @@ def read_frames(folder: Path) -> dict[int, Frame]:
         if not isinstance(records, dict):
             raise InputError(f"{path} holds no frames by number; extract {ARCHIVE} again")
     elif twin.exists():
-        path, content = twin, hands.read_mat(twin, ARCHIVE)
-        structs = {name: struct for name, struct in content.items() if re.fullmatch(r"frame\d+", name)}
+        path, content = twin, read_mat(twin, f"extract {ARCHIVE} again")
+        structs = {name: struct for name, struct in content.items() if re.fullmatch(r"frame[0-9]{1,5}", name)}
         records = {
-            int(name[5:]): {field: struct[field].flat[0] for field in struct.dtype.names or ()}
+            int(name[5:]): {field: struct[field].flat[0] for field in struct.dtype.names or () if struct.size}
             for name, struct in structs.items()
         }
     else:
         raise InputError(f"{path} is missing, and so is {twin.name}; extract {ARCHIVE} again")
     if not records:
         raise InputError(f"{path} holds no frames; extract {ARCHIVE} again")
+    odd = [number for number in records if not isinstance(number, int | np.integer) or not 0 <= number < FRAMES]
+    if odd:
+        raise InputError(
+            f"{path} has a frame {shown(odd[0])}; expected numbers below {FRAMES}: extract {ARCHIVE} again"
+        )
     return {int(number): _frame(f"{path}: frame {number}", records[number]) for number in sorted(records)}
 
 
