@@ -29,9 +29,9 @@ from lib.data.scenes import background
 from lib.data.warp import invert
 from lib.environment import cores
 from lib.errors import InputError
-from lib.files import atomic, remove, sha256
+from lib.files import atomic, remove, sha256, walk
 from lib.hands.joints import JOINTS, normalised, projected
-from lib.hands.mano import Mano, load_mano
+from lib.hands.mano import Mano, load_mano, load_right
 from lib.hands.procedural import save_procedural
 from lib.hands.scenes import compose, draw_hand
 
@@ -134,7 +134,7 @@ def synthesize(
     drawn |= {"distance": tuple(distance), "seed": seed}
     source = None
     if model != "procedural":
-        hand, source = load_mano(model), {"file": Path(model).name, "sha256": sha256(model)}
+        hand, source = load_right(model), {"file": Path(model).name, "sha256": sha256(model)}
     settings = {"count": count, "model": source, "code": digests([__name__], ROOT), **drawn}
     pictures = _backgrounds(backgrounds)
     settings["backgrounds"] = [(path.name, sha256(path)) for path in pictures]
@@ -164,7 +164,8 @@ def synthesize(
 def _backgrounds(folder: str | None) -> tuple[Path, ...]:
     if folder is None:
         return ()
-    if not (found := sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGES)):
+    there = walk(Path(folder)) if Path(folder).is_dir() else ()
+    if not (found := [path for path in there if path.suffix.lower() in IMAGES]):
         raise InputError(
             f"{folder} holds no image ({', '.join(IMAGES)}): put backgrounds there or set synthesis.backgrounds: null"
         )

@@ -135,7 +135,7 @@ def read_json(path: Path) -> list[Person]:
             xy, labelled = np.array(row["joints"], float).reshape(16, 2), np.array(row["joints_vis"], float) > 0
             joints = np.where(labelled[:, None], np.column_stack((xy, np.full(16, 2))), 0)
             (x, y), scale = map(float, row["center"]), float(row["scale"])
-        except (TypeError, ValueError, OverflowError):
+        except (IndexError, TypeError, ValueError, OverflowError):
             expected = "16 joints, joints_vis, center x, y and scale, all of them numbers"
             raise InputError(f"{path}: row {number} has not {expected}; {remedy}") from None
         placed = (x, y) != (-1, -1)

@@ -23,7 +23,7 @@ def require_images(folder: Path, names: Iterable[str]) -> None:
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     missing = [name for name in names if name not in found]
     if missing:
-        first = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        first = ", ".join(name[:100] for name in missing[:3]) + (", …" if len(missing) > 3 else "")
         raise InputError(
             f"{folder} lacks {len(missing)} of the {len(names)} annotated images: {first}; extract their archive again"
         )
