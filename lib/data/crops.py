@@ -12,7 +12,9 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from lib.data.boxes import middle
 from lib.data.depth import LEVELS, encode_depth
+from lib.data.images import read_image
 from lib.data.prefetch import prefetch
 from lib.data.warp import invert, sample, transform
 from lib.environment import cores
@@ -137,7 +139,9 @@ def pack(
         sources["val"] = annotations / "detections.json"
         if not sources["val"].is_file():
             raise InputError(
-                f"{sources['val']} is missing; put a detector's result file into {images} and convert again, or set "
+                f"{sources['val']} is missing: there was no detector's result file; put it into "
+                f"data/downloads/{images.name}, or into person_detection_results/ of the folder of yours that "
+                f"data.{images.name}.source names, then dvc repro -f fetch@{images.name}; or set "
                 f"crops.{out.name}.boxes: annotations"
             )
     margins = {"train": margin, "val": 1.0}
@@ -287,23 +291,25 @@ def crop_to_image(
 ) -> np.ndarray:
     """Map pixels of crops of `size` (height, width), some mirrored, to pixels of the original images, (N, 2, 3).
 
-    A bbox (x, y, w, h) covers w * h pixels from pixel (x, y) on: its centre is x + (w - 1) / 2.
+    The middle of a crop is the middle of its bbox, as `lib.data.boxes` has it.
     """
-    corner, extent = bboxes[:, :2], bboxes[:, 2:]
-    step = (extent / input[::-1]).max(axis=1) * padding  # original px per crop px
+    step = (bboxes[:, 2:] / input[::-1]).max(axis=1) * padding  # original px per crop px
     matrix = np.zeros((len(bboxes), 2, 3))
     matrix[:, 0, 0], matrix[:, 1, 1] = np.where(mirrored, -step, step), step
-    matrix[:, :, 2] = corner + (extent - 1) / 2 - matrix[:, [0, 1], [0, 1]] * (np.array(size[::-1]) - 1) / 2
+    matrix[:, :, 2] = middle(bboxes) - matrix[:, [0, 1], [0, 1]] * (np.array(size[::-1]) - 1) / 2
     return matrix
 
 
 def _cut_image(images: Path, size: tuple[int, int], task: tuple[dict, np.ndarray]) -> list[list[np.ndarray]]:
     record, to_image = task
-    image = _read(images / record["file_name"])
+    path = images / record["file_name"]
+    # As stored: annotations ignore the orientation tag.
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    image = read_image(path, flags, "fetch it again or take it out of the annotations")
     height, width = image.shape[:2]
     if (height, width) != (record["height"], record["width"]):
         expected = f"annotated as {record['width']} x {record['height']}"
-        raise InputError(f"{images / record['file_name']} is {width} x {height} px but {expected}")
+        raise InputError(f"{path} is {width} x {height} px but {expected}; take both from one place")
     return [[_cut(image, matrix, size) for matrix in to_image]]
 
 
@@ -315,7 +321,11 @@ def _cut_both(
 ) -> list[list[np.ndarray]]:
     """The crops of an image and of its depth; the task's last part: depth of the root and scale of each hand."""
     *cut, given = task
-    depth = read_depth(images / cut[0]["depth"])
+    path = images / cut[0]["depth"]
+    depth = read_depth(path)
+    if depth.shape != (cut[0]["height"], cut[0]["width"]):
+        sizes = f"{depth.shape[1]} x {depth.shape[0]} px, its image {cut[0]['width']} x {cut[0]['height']}"
+        raise InputError(f"{path} is {sizes}; take both from one archive")
     levels = [
         _cut(encode_depth(depth, *hand), matrix, size, LEVELS) for hand, matrix in zip(given, cut[1], strict=True)
     ]
@@ -331,14 +341,3 @@ def _cut(image: np.ndarray, to_image: np.ndarray, size: tuple[int, int], outside
     matrix = to_image @ [[1 / n, 0, 0.5 / n - 0.5], [0, 1 / n, 0.5 / n - 0.5], [0, 0, 1]]
     fine = sample(image, matrix, (size[0] * n, size[1] * n), outside=outside)
     return cv2.resize(fine, size[::-1], interpolation=cv2.INTER_AREA) if n > 1 else fine
-
-
-def _read(path: Path) -> np.ndarray:
-    """Decode an image to (H, W, 3) uint8 RGB, as stored: annotations ignore the orientation tag."""
-    data = path.read_bytes()
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    # From memory, because imread fills what a truncated JPEG lacks with grey where imdecode returns nothing.
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    if image is None:
-        raise InputError(f"{path} cannot be read as an image; fetch it again or take it out of the annotations")
-    return image

@@ -24,6 +24,7 @@ from lib.training.checkpoint import load_weights
 BATCH = 8
 NEAR = 2.0  # heatmap px: the teacher's maximum is at the label
 TOLERANCE = {"lsp": 0.2, "mpii": 0.5}  # of the torso, of the head size: a joint as near as that is right
+LEAST = 16  # px from the middle to the side of the shown part
 FRAME = 1.4  # side of the shown part of an image, relative to the person's longer side
 
 
@@ -32,18 +33,19 @@ def person_panels(
 ) -> tuple[list[NDArray], list[list[Panel]]]:
     """Show `people` evenly spaced evaluated persons: their images (H, W, 3) uint8 and, per person, a panel per method.
 
-    The first panel is the ground truth. predictions: by name of the method, as in predictions.npz, of the same images.
-    images: folder of the annotations' file names.
+    Persons without an extent are passed over. The first panel is the ground truth. predictions: by name of the method,
+    as in predictions.npz, of the same images. images: folder of the annotations' file names.
     """
     files = {image["id"]: image["file_name"] for image in annotations["images"]}
     persons = evaluated(annotations, next(iter(predictions.values()))["images"])
+    persons = [person for person in persons if min(person["area"], *person["bbox"][2:]) > 0]  # COCO has others
     method_panel = similar_pose if annotations["info"]["dataset"] == "coco" else right_joints
     shown, panels = [], []
     for row in evenly_spaced(people, len(persons)):
         person = persons[row]
         pixels = np.array(Image.open(images / files[person["image_id"]]).convert("RGB"))
         x, y, width, height = person["bbox"]
-        reach = FRAME * max(width, height) / 2
+        reach = max(FRAME * max(width, height) / 2, LEAST)
         left, top = max(0, round(x + width / 2 - reach)), max(0, round(y + height / 2 - reach))
         shown.append(pixels[top : round(y + height / 2 + reach), left : round(x + width / 2 + reach)])
         seen = [Panel("ground truth", *labels(person))]
