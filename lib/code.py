@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lib.errors import InputError
+
 # What these do reaches no output: error texts, progress, provenance, starting processes.
 SILENT = frozenset({"lib.errors", "lib.environment", "lib.launch", "lib.records", "lib.training.progress"})
 
@@ -42,19 +44,25 @@ def closure(modules: Iterable[str], root: Path, without: Collection[str] = ()) -
             continue
         seen.add(file)
         waiting.append(name.rpartition(".")[0])  # a package's __init__ runs first
-        waiting += _imports(root / file, (root / file).stat().st_mtime_ns)
+        waiting += _imports(root, file, (root / file).stat().st_mtime_ns)
     return sorted(seen)
 
 
 @cache
-def _imports(path: Path, changed: int) -> tuple[str, ...]:
-    """Names that a file, as it was at a time, imports."""
+def _imports(root: Path, file: str, changed: int) -> tuple[str, ...]:
+    """Names that a file, as it was at a time, imports. Raises InputError where it is no Python."""
+    try:
+        tree = ast.parse((root / file).read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise InputError(f"{file}, line {error.lineno}: not Python: {error.msg}") from None
     found: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            above = file.split("/")[: -node.level] if node.level else []  # of a relative import
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
     return tuple(found)
 
 
