@@ -15,11 +15,12 @@ from lib.models.multibranch import build_branches
 from lib.tasks import Task
 from lib.tasks.cdkd import CrossDomainDistillation
 from lib.tasks.cmkd import CrossModalDistillation
-from lib.tasks.cmkg import MetaTraining, Regulariser
+from lib.tasks.cmkg import MetaTraining
 from lib.tasks.fpd import FastPoseDistillation
 from lib.tasks.heatmap import Supervised
 from lib.tasks.okdhp import OnlineDistillation
 from lib.tasks.pose import PoseRegression
+from lib.tasks.regulariser import Regulariser
 from lib.tasks.simcc import SimccSupervised
 from tests.toy import FLIP_PAIRS
 
