@@ -15,8 +15,9 @@ class Run:
     paper, name: it lies in models/<paper>/<name>. crops: folder of data/crops; synthetic: another one, whose training
     rows are added. input (height, width) px, modality: of the student. model: `build_model`'s spec but for the joints;
     output: of the network, which names its codec; codec: that one's settings. exports: the networks that are kept,
-    `model` first. pretrained: whether the backbone starts from ImageNet's weights. method: a module of lib/tasks, with
-    labels alone that of the output; settings: the method's own. teacher, init, prior: other runs, <paper>/<name>.
+    `model` first. validation: "test", or "heldout" for training persons that are set aside. pretrained: whether the
+    backbone starts from ImageNet's weights. method: a module of lib/tasks, with labels alone that of the output;
+    settings: the method's own. teacher, init, prior: other runs, <paper>/<name>.
     """
 
     paper: str
@@ -41,6 +42,7 @@ class Run:
     threads: int | None
     precision: str
     compile: bool
+    validation: str
     validations: int
     pretrained: bool
     method: str

@@ -36,9 +36,13 @@ def main(paper: str = "") -> None:
 
 
 def evaluate(annotations: dict[str, Any], result: Result) -> dict[str, Any]:
-    """Metrics of one run, mean and std over its seeds, with the number of seeds and of persons or hands."""
+    """Metrics of one run, mean and std over its seeds, with the number of seeds and of persons or hands.
+
+    Those that were held out of the training persons have a name of their own.
+    """
     persons = len(evaluated(annotations, next(iter(result.predictions.values()))["images"]))
-    return summarise(seed_scores(annotations, result)) | {"seeds": len(result.predictions), "persons": persons}
+    kind = {"test": "persons", "heldout": "heldout_persons"}[result.spec["validation"]]
+    return summarise(seed_scores(annotations, result)) | {"seeds": len(result.predictions), kind: persons}
 
 
 def baseline(study: Study) -> dict[str, Any]:

@@ -129,13 +129,6 @@ def test_losses_of_a_person(stage):
 # The tasks
 
 
-def test_losses_of_a_batch_are_the_means_over_its_parts():
-    task, data = task_of().eval(), batch()
-    halves = [task(part(data, rows)) for rows in (slice(0, 2), slice(2, 4))]
-    for name, loss in task(data).items():
-        torch.testing.assert_close(loss, (halves[0][name] + halves[1][name]) / 2, rtol=1e-4, atol=1e-5)
-
-
 def test_a_teacher_of_equal_weights_that_sees_the_same_teaches_nothing():
     student, data = network(), batch()
     same = replace(data, images={"student": data.images["student"], "teacher": data.images["student"]})

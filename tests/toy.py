@@ -72,7 +72,8 @@ def run(**changes) -> Run:
         "codec": {"sigma": 1.0, "scaling": "peak", "centre": "subpixel", "refinement": "quarter"},
         "augmentation": {"flip": True, "scale": [0.75, 1.25], "rotation": 30.0, "half_body": 0.0},
         "optimizer": ADAM,
-        **{"epochs": 2, "batch_size": 4, "train_samples": None, "val_samples": None, "validations": 1},
+        **{"epochs": 2, "batch_size": 4, "train_samples": None, "val_samples": None},
+        **{"validation": "test", "validations": 1},
         **{"flip_test": True, "antialias": False, "threads": None, "precision": "float32", "compile": False},
         **{"pretrained": False, "settings": {}, "teacher": None, "init": None, "prior": None},
     }

@@ -23,6 +23,7 @@ from lib.files import atomic
 from lib.hands.joints import normalised
 
 HANDS = ("pose", "root", "scale")  # arrays that crops of hands have, too
+ANNOTATIONS = {"test": "val.json", "heldout": "heldout.json"}  # of those whom a training may be judged by
 ARRAYS = ("keypoints", "visible", "to_image", "ids", "image_ids", "box_scores")  # of Crops, besides the images
 
 
@@ -118,8 +119,9 @@ def pack(
         annotations: folder with train.json and val.json, COCO keypoints. People without a labelled joint and crowds
             are left out; the others keep their order, grouped by image.
         images: folder that the annotations' file names refer to.
-        out: folder to write: meta.json, val.json (the validation annotations, for scores) and, per split, the arrays of
-            `Crops`. It appears complete or not at all.
+        out: folder to write: meta.json, val.json and heldout.json (the annotations of the validation images and of the
+            training images that `set_aside` names, for scores) and, per split, the arrays of `Crops`. It appears
+            complete or not at all.
         input: (height, width) in px at which a network sees the person box. The box is the annotation's bbox, widened
             about its centre to this aspect, then `padding` times as large.
         margin: side of a training crop relative to the box, room for rotation and zooming out. A validation crop is
@@ -162,7 +164,21 @@ def pack(
             "dataset": info,
         }
         (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
-        (folder / "val.json").write_text(json.dumps(_load(annotations / "val.json", subset)))
+        judges = {"test": _load(annotations / "val.json", subset)}
+        judges["heldout"] = set_aside(_load(annotations / "train.json", subset))
+        for validation, document in judges.items():
+            (folder / ANNOTATIONS[validation]).write_text(json.dumps(document))
+
+
+def set_aside(document: dict) -> dict:
+    """The annotations of a tenth of the images: in their order, the last tenth of each of ten equal parts.
+
+    Neighbours in a benchmark may be frames of one video, and it may be composed of parts. Fewer than a hundred images
+    are ten to a part.
+    """
+    images = document["images"]
+    parts = np.array_split(np.arange(len(images)), max(1, min(10, len(images) // 10)))
+    return _of_images(document, [images[i] for part in parts for i in part[len(part) - (len(part) + 9) // 10 :]])
 
 
 def _load(source: Path, subset: str | None) -> dict:
@@ -174,6 +190,11 @@ def _load(source: Path, subset: str | None) -> dict:
     if not images:
         known = ", ".join(dict.fromkeys(str(image.get("subset")) for image in document["images"]))
         raise InputError(f"{source} has no image of the subset {subset}; subsets there: {known}")
+    return _of_images(document, images)
+
+
+def _of_images(document: dict, images: list[dict]) -> dict:
+    """The annotations of some images."""
     ids = {image["id"] for image in images}
     annotations = [annotation for annotation in document["annotations"] if annotation["image_id"] in ids]
     return document | {"images": images, "annotations": annotations}

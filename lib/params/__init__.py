@@ -124,6 +124,7 @@ class Params:
             threads=sizes.scale.threads,
             precision=training.precision,
             compile=training.compile,
+            validation=training.validation,
             validations=training.validations,
             pretrained=getattr(paper, "pretrained", False) and network.published and network == sizes.network,
             method=method.name if method else network.output,

@@ -26,10 +26,11 @@ class Section(BaseModel):
 
 
 class Training(Section):
-    """Settings of the training loop that no paper owns."""
+    """Settings of the training loop that no paper owns; validation: who are predicted and scored."""
 
     precision: Literal["float32", "bfloat16"]
     compile: bool
+    validation: Literal["test", "heldout"]
     validations: Count
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.data.persons import split_of
 from lib.errors import InputError
 from lib.metrics.scores import score, unit_of
 from lib.papers import Benchmark, Paper
@@ -39,6 +40,11 @@ class Study:
     results: dict[str, Result]
 
     @property
+    def split(self) -> str:
+        """The split of the crops in which they are: "val", or "train" where they are held-out training persons."""
+        return split_of(next(iter(self.results.values())).spec)
+
+    @property
     def crops(self) -> Path:
         """The folder of the crops that these runs, or the first of them, were trained on."""
         return Path("data/crops") / next(iter(self.results.values())).spec["crops"]
@@ -52,15 +58,18 @@ def load_specs(paper: str) -> dict[str, dict[str, Any]]:
 def load_studies(paper: Paper) -> list[Study]:
     """The paper's benchmarks that a run of params.yaml was trained on, in the paper's order.
 
-    Reads models/<paper>, data/specs/<paper>.json and data/annotations/<benchmark>/val.json. Raises InputError as
-    `load_results`.
+    Reads models/<paper>, data/specs/<paper>.json and data/annotations/<benchmark>, of which the runs' `validation` says
+    the split. Raises InputError as `load_results`, and where the runs on a benchmark differ in it.
     """
     results = load_results(Path("models") / paper.key, load_specs(paper.key))
     studies = []
     for key, benchmark in paper.benchmarks.items():
         trained = on_benchmark(results, key)
         if trained:
-            annotations = json.loads((Path("data/annotations") / key / "val.json").read_text())
+            splits = {split_of(result.spec) for result in trained.values()}
+            if len(splits) > 1:
+                raise InputError(f"some runs on {key} were judged by test and some by held-out persons: run dvc repro")
+            annotations = json.loads((Path("data/annotations") / key / f"{splits.pop()}.json").read_text())
             studies.append(Study(key, benchmark, annotations, trained))
     return studies
 

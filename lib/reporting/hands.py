@@ -226,8 +226,8 @@ def prior_table(learned: Mapping[str, NDArray]) -> str:
 
 
 def predicted_hands(study: Study, run: str, seed: int) -> list[Hand]:
-    """Evenly spaced hands that a run has predicted, in their validation crops."""
-    crops = open_crops(Path("data/crops") / study.results[run].spec["crops"], "val")
+    """Evenly spaced hands that a run has predicted, in their crops."""
+    crops = open_crops(Path("data/crops") / study.results[run].spec["crops"], study.split)
     predictions = study.results[run].predictions[seed]
     chosen = evenly_spaced(PEOPLE, len(predictions["ids"]))
     some = {name: predictions[name][chosen] for name in ("ids", "keypoints")}

@@ -108,7 +108,7 @@ def draw_classes(paper: str, study: Study, seed: int, folder: Path) -> bool:
             )
     if groups:
         antialias = next(iter(specs.values()))["antialias"]
-        views, classes = class_examples(open_crops(study.crops, "val"), groups, antialias)
+        views, classes = class_examples(open_crops(study.crops, study.split), groups, antialias)
         draw.classes(views, classes, *skeleton_of(study), folder / f"{study.key}_classes.png")
     return bool(groups)
 

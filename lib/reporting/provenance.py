@@ -23,6 +23,7 @@ NAMES = {
     "torch": "PyTorch",
 }
 
+HELD_OUT = {"test": "", "heldout": ", held-out training persons"}
 SCALE = ("input", "teacher_input", "model", "method", "settings", "epochs", "train_samples")  # entries of a spec
 
 
@@ -61,7 +62,7 @@ def scale(study: Study, people: Mapping[str, int], full: Mapping[str, Mapping[st
         "epochs": by_role("epochs", epochs) if isinstance(printed["epochs"], dict) else str(spec["epochs"]),
         "optimizer": f"{optimizer['name']}, {optimizer['lr']:g}, batches of {spec['batch_size']}",
         "train": f"{min(spec['train_samples'] or there, there):,}",
-        "evaluated": f"{len(evaluated(study.annotations, predictions['images'])):,}",
+        "evaluated": f"{len(evaluated(study.annotations, predictions['images'])):,}{HELD_OUT[spec['validation']]}",
         "seeds": ", ".join(map(str, seeds_of(results))),
         **{key: environments(results, key) for key in ("hardware", "revision", "torch")},
     }

@@ -282,7 +282,7 @@ def benchmark_table(benchmark: Benchmark, metrics: Mapping[str, Any], names: Map
     """
     roles = {run: role for role, run in benchmark.roles.items()}
     known = next(metrics[run] for run in names if run in metrics)
-    columns = [name for name in known if name not in ("std", "seeds", "persons")]
+    columns = [name for name in known if name not in ("std", "seeds", "persons", "heldout_persons")]
     rows = [
         [roles.get(run, ""), name, *(accuracy_cell("", column, metrics.get(run)).ours for column in columns)]
         for run, name in names.items()

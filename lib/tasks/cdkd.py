@@ -73,10 +73,11 @@ class CrossDomainDistillation(Task):
     `logits` says: "cca", "same" (as many of them) or "fully_connected" (a layer per axis on the teacher's); "none"
     leaves a term out. All joints count, labelled or not. Those of tau, alpha and beta that `learned` names are trained
     against the losses they stand in, ever more (ETHT, Eqs. 9-12). The teacher sees the view "teacher" where the batch
-    has one, else the student's. student_input, teacher_input: (height, width) px. InputError where maps or classes are
-    no whole multiple m of the student's.
+    has one, else the student's. student_input, teacher_input: (height, width) px; batch_size: over all processes.
+    InputError where maps or classes are no whole multiple m of the student's.
     variant "released" follows the authors' public code: projectors and temperature never change, L_fea does not reach
-    the student, L_ori and L_logit are means over bins (views are square there), L_logit sums over joints and batch.
+    the student, L_ori and L_logit are means over bins (views are square there), L_logit sums over joints and batch, on
+    however many processes that is.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class CrossDomainDistillation(Task):
         *,
         student_input: Size,
         teacher_input: Size,
+        batch_size: int,
         alpha: float,
         beta: float,
         features: str,
@@ -99,7 +101,7 @@ class CrossDomainDistillation(Task):
         super().__init__()
         self.base, self.student = base, base.student
         self._frozen = (teacher.eval().requires_grad_(False),)  # a tuple, or nn.Module would make it a submodule
-        self.released = variant == "released"
+        self.released, self.batch_size = variant == "released", batch_size
         large, small = (tuple(side // MAP_STRIDE for side in size) for size in (teacher_input, student_input))
         self.projectors = self.classes = None
         if features != "none":
@@ -140,7 +142,7 @@ class CrossDomainDistillation(Task):
         if self.classes:
             tau, axes = self.value("tau"), zip(outputs, self.classes, targets, strict=True)
             divergence = sum(cross_class_kl(own, layer(target), tau) for own, layer, target in axes)
-            weight = RELEASED_LOGITS * outputs[0].numel() / bins**2 if self.released else 1
+            weight = RELEASED_LOGITS * self.batch_size * self.student.joints / bins if self.released else 1
             losses["logits"] = self.value("beta") * weight * divergence
         return losses
 
@@ -150,5 +152,5 @@ class CrossDomainDistillation(Task):
 
 def build(run: Run, labels: Supervised, teacher: nn.Module, prior: Path | None) -> CrossDomainDistillation:
     """The task of a run with this method."""
-    sizes = {"student_input": run.input, "teacher_input": run.teacher_input}
+    sizes = {"student_input": run.input, "teacher_input": run.teacher_input, "batch_size": run.batch_size}
     return CrossDomainDistillation(labels, teacher, **sizes, **run.settings)

@@ -23,6 +23,14 @@ def mse(maps: Tensor, target: Tensor, visible: Tensor | None = None) -> Tensor:
     return (errors if visible is None else errors * visible).mean()
 
 
+def released_mse(maps: Tensor, target: Tensor, visible: Tensor) -> Tensor:
+    """Half the squared error averaged over batch, pixels and joints, invisible joints as 0, as in the authors' code.
+
+    maps, target: (B, K, H, W); visible: (B, K) bool. FPD's and OKDHP's public codes have the same loss.
+    """
+    return 0.5 * mse(maps, target, visible) / maps[0, 0].numel()
+
+
 class Supervised(Task):
     """FPD Eq. 3 on every stack of an hourglass, summed over the stacks; other codecs have losses of their own."""
 

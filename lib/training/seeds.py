@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from lib.data.batches import Augmentation, Batches, evenly_spaced
-from lib.data.crops import Crops, join, open_crops
+from lib.data.crops import join, open_crops
+from lib.data.persons import Persons, open_persons
 from lib.environment import describe
 from lib.files import atomic, write_csv
 from lib.metrics.scores import score
@@ -80,23 +81,22 @@ def alone(folder: Path, process: Process) -> Iterator[None]:
 
 def train(run: Run, seed: int, process: Process, weights: dict[str, Path], state: Path, finished: Path) -> None:
     """Train a seed and write its folder."""
-    annotations = json.loads((CROPS / run.crops / "val.json").read_text(encoding="utf-8"))
-    crops = {split: open_crops(CROPS / run.crops, split) for split in ("train", "val")}
-    model = {**run.model, "joints": len(crops["train"].joints)}
+    people = open_persons(CROPS / run.crops, run.validation)
+    model = {**run.model, "joints": len(people.train.joints)}
     student = load_weights(weights["init"], model) if run.init else build_model(model)
     if run.pretrained:
         load_imagenet(student)
     teacher = load_weights(weights["teacher"]).to(process.device) if run.teacher else None
-    task = build_task(run, student, crops["train"].flip_pairs, teacher, weights.get("prior"))
-    ids = np.array([image["id"] for image in annotations["images"]])
+    task = build_task(run, student, people.train.flip_pairs, teacher, weights.get("prior"))
+    ids = np.array([image["id"] for image in people.annotations["images"]])
     evaluated = ids[evenly_spaced(run.val_samples, len(ids))]
-    train_batches, val_batches = batches(run, crops, evaluated, seed, process)
+    train_batches, val_batches = batches(run, people, evaluated, seed, process)
 
     def predictions(of: Task, flip_test: bool) -> dict[str, np.ndarray]:
         return predict(of, val_batches, flip_test) | {"images": evaluated}
 
     def validate() -> dict[str, float]:
-        return score(annotations, predictions(task, flip_test=False))
+        return score(people.annotations, predictions(task, flip_test=False))
 
     history, seconds = fit(task, train_batches, run, state, process, validate, f"{run.label} seed {seed}")
     if process.rank > 0:
@@ -106,7 +106,7 @@ def train(run: Run, seed: int, process: Process, weights: dict[str, Path], state
             place = part / f"branch_{number}" if number > 1 else part
             place.mkdir(exist_ok=True)
             save_weights(place / "weights.safetensors", network, {**branch, "joints": network.joints})
-            deployed = labels_task(run, network, crops["val"].flip_pairs)
+            deployed = labels_task(run, network, people.train.flip_pairs)
             np.savez(place / "predictions.npz", **predictions(deployed, run.flip_test))
         task.save(part)
         write_csv(part / "history.csv", [{name: f"{value:.6g}" for name, value in row.items()} for row in history])
@@ -121,21 +121,19 @@ def weights_path(run: Run, role: str, seed: int) -> Path:
     return MODELS / getattr(run, role) / f"seed{seed}" / f"{name}.safetensors"
 
 
-def batches(
-    run: Run, crops: dict[str, Crops], evaluated: np.ndarray, seed: int, process: Process
-) -> tuple[Batches, Batches]:
+def batches(run: Run, people: Persons, evaluated: np.ndarray, seed: int, process: Process) -> tuple[Batches, Batches]:
     """Batches for training, this process's share, and for validation: everybody in the `evaluated` images."""
-    people, count = crops["train"], len(crops["train"].ids)
-    chosen = evenly_spaced(run.train_samples, count)
+    crops, count = people.train, len(people.train.ids)
+    chosen = people.rows[evenly_spaced(run.train_samples, len(people.rows))]
     if run.synthetic:
-        people = join(people, open_crops(CROPS / run.synthetic, "train"))
-        chosen = np.concatenate([chosen, np.arange(count, len(people.ids))])
+        crops = join(crops, open_crops(CROPS / run.synthetic, "train"))
+        chosen = np.concatenate([chosen, np.arange(count, len(crops.ids))])
     common: dict[str, Any] = {"seed": seed, "device": process.device, "antialias": run.antialias}
     views = {"student": (run.input, run.modality), "teacher": (run.teacher_input, run.teacher_modality)}
     if not run.teacher or views["teacher"] == views["student"]:
         del views["teacher"]
     training = Batches(
-        *(people, {view: size for view, (size, _) in views.items()}, run.batch_size),
+        *(crops, {view: size for view, (size, _) in views.items()}, run.batch_size),
         augmentation=Augmentation(**run.augmentation),
         rows=chosen,
         rank=process.rank,
@@ -143,7 +141,7 @@ def batches(
         depth=[view for view, (_, modality) in views.items() if modality == "depth"],
         **common,
     )
-    rows = np.flatnonzero(np.isin(crops["val"].image_ids, evaluated))
+    rows = np.flatnonzero(np.isin(people.validation.image_ids, evaluated))
     depth = ["student"] if run.modality == "depth" else []
     sizes = {"student": run.input}
-    return training, Batches(crops["val"], sizes, VAL_BATCH, augmentation=None, rows=rows, depth=depth, **common)
+    return training, Batches(people.validation, sizes, VAL_BATCH, augmentation=None, rows=rows, depth=depth, **common)
