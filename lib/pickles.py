@@ -33,7 +33,7 @@ def _load(path: Path) -> Any:
             raise _RefusedError(f"more than {most:,} values")
         return value
     except FileNotFoundError:
-        raise InputError(f"{path} not found: put the file there") from None
+        raise InputError(f"{path.absolute()} not found: put the file there") from None
     except _RefusedError as error:
         raise InputError(
             f"{path} needs {error}, which is not admitted: expected numbers, take the published file"

@@ -82,10 +82,12 @@ def from_local(source: Path, archives: Sequence[Archive], layout: dict[str, bool
         for archive, file in zip(found, files, strict=True):
             install(file, out / archive.folder)
     else:
-        raise InputError(f"source {source} does not exist; expected synthetic, official or a folder with {expected}")
+        raise InputError(
+            f"source {source.absolute()} does not exist; expected synthetic, official or a folder with {expected}"
+        )
     missing = [name for name, needed in layout.items() if needed and not (out / name).exists()]
     if missing:
-        raise InputError(f"source {source} lacks {', '.join(missing)}; expected there: {expected}")
+        raise InputError(f"source {source.absolute()} lacks {', '.join(missing)}; expected there: {expected}")
     return {file.name: sha256(file) for file in files}
 
 

@@ -134,6 +134,7 @@ def synthesize(
     drawn |= {"distance": tuple(distance), "seed": seed}
     source = None
     if model != "procedural":
+        model = Path(model).expanduser()
         hand, source = load_right(model), {"file": Path(model).name, "sha256": sha256(model)}
     settings = {"count": count, "model": source, "code": digests([__name__], ROOT), **drawn}
     pictures = _backgrounds(backgrounds)
@@ -164,10 +165,12 @@ def synthesize(
 def _backgrounds(folder: str | None) -> tuple[Path, ...]:
     if folder is None:
         return ()
-    there = walk(Path(folder)) if Path(folder).is_dir() else ()
+    place = Path(folder).expanduser()
+    there = walk(place) if place.is_dir() else ()
     if not (found := [path for path in there if path.suffix.lower() in IMAGES]):
         raise InputError(
-            f"{folder} holds no image ({', '.join(IMAGES)}): put backgrounds there or set synthesis.backgrounds: null"
+            f"{place.absolute()} holds no image ({', '.join(IMAGES)}): put backgrounds there or set "
+            "synthesis.backgrounds: null"
         )
     return tuple(found)
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from lib.papers import okdhp
 from lib.params.networks import Network
 from lib.params.papers import BodyPaper, Method, Sizes
-from lib.params.sections import Count, Name, Optimizer, Positive, Schedule, Section, Variant, Weight
+from lib.params.sections import Name, Optimizer, Parts, Positive, Schedule, Section, Variant, Weight
 
 FeatureAlignment = Literal["none", "sape", "convolution", "fully_connected"]
 ClassAlignment = Literal["none", "cca", "same", "fully_connected"]
@@ -25,7 +25,7 @@ class Distillation(Section):
     alpha: Weight
     beta: Weight
     features: FeatureAlignment
-    projectors: Count
+    projectors: Parts
     kernels: Kernels
     logits: ClassAlignment
     tau: Temperature
@@ -58,7 +58,7 @@ class Run(okdhp.BranchedRun):
 
     dark: bool = False
     features: FeatureAlignment | None = None
-    projectors: Count | None = None
+    projectors: Parts | None = None
     kernels: Kernels | None = None
     logits: ClassAlignment | None = None
     tau: Temperature | None = None

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from lib.params.networks import Network
 from lib.params.papers import BaseRun, Method, Paper, Sizes
-from lib.params.sections import Count, Optimizer, Positive, Schedule, Section, Weight
+from lib.params.sections import Batch, Duration, Optimizer, Parts, Rate, Schedule, Section, Weight
 
 Norm = Literal["l1", "l2"]
 
@@ -20,9 +20,9 @@ class MetaTraining(Distillation):
     """CMKG Algorithm 1: the norm of the regulariser, the steps before it is judged, their rate and its own."""
 
     norm: Norm
-    inner_steps: Count
-    inner_lr: Positive
-    meta_lr: Positive
+    inner_steps: Parts
+    inner_lr: Rate
+    meta_lr: Rate
 
 
 class Regularisation(Section):
@@ -49,9 +49,9 @@ class Run(BaseRun):
 class Epochs(Section):
     """Of a depth teacher, of each half of an RGB student, and of a network on a target dataset."""
 
-    teacher: Count
-    half: Count
-    target: Count
+    teacher: Duration
+    half: Duration
+    target: Duration
 
 
 class Settings(Paper[Run]):
@@ -62,10 +62,10 @@ class Settings(Paper[Run]):
 
     activation: Weight
     attention: Weight
-    inner_steps: Count
-    meta_lr: Positive
+    inner_steps: Parts
+    meta_lr: Rate
     optimizer: Optimizer
-    batch_size: Count
+    batch_size: Batch
     epochs: Epochs
 
     def schedule(self, run: Run, network: Network, dataset: str) -> Schedule:

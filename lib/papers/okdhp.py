@@ -7,7 +7,7 @@ from pydantic import Field
 from lib.papers import fpd
 from lib.params.papers import BaseRun, Method, SingleSchedule, Sizes
 from lib.params.scales import Scale
-from lib.params.sections import Aggregation, Count, Optimizer, Positive, Section, Shared, Variant, Weight
+from lib.params.sections import Aggregation, Optimizer, Parts, Positive, Section, Shared, Variant, Weight
 
 Loss = Literal["kl", "mse"]
 
@@ -32,7 +32,7 @@ class BranchedRun(BaseRun):
     """
 
     shared: Shared | None = None
-    auxiliary: tuple[Count, ...] = Field(default=(), min_length=1)
+    auxiliary: tuple[Parts, ...] = Field(default=(), min_length=1)
     export: Literal["target", "all"] = "target"
     alpha: Weight | None = None
     beta: Weight | None = None

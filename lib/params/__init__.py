@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -10,11 +10,12 @@ from lib.errors import InputError
 from lib.named import find, names, suggestion
 from lib.params.checks import check_paper, check_sections, known
 from lib.params.data import CropsSpec, Data, OfficialFile, SynthesisSpec
+from lib.params.limits import check_limits, check_official
 from lib.params.networks import Network
 from lib.params.papers import BaseRun, Paper, Sizes, scaled_optimizer
 from lib.params.reading import read_yaml, validated
 from lib.params.scales import FULL, CropsScale, Scale, scaled_size
-from lib.params.sections import Complexity, Name, Section, Training
+from lib.params.sections import Complexity, Name, Section, Seed, Training
 from lib.runs import Run
 
 PARAMS = Path("params.yaml")
@@ -28,7 +29,7 @@ class Common(Section):
     """What no paper owns. benchmarks: those whose runs are trained; rows: all, or those that a paper is about."""
 
     profile: Name
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1)
     benchmarks: tuple[Name, ...] = Field(min_length=1)
     rows: Literal["all", "headline"]
     data: Data
@@ -168,12 +169,15 @@ def load_params(path: Path | str = PARAMS) -> Params:
     check_sections(params, path)
     for name in papers:
         check_paper(params, name, path)
+    check_limits(params, path)
     return params
 
 
 def official() -> dict[str, list[dict[str, Any]]]:
     """The files that the owner of each benchmark offers, as lib.data.fetch.Archive takes them."""
     archives = validated(dict[Name, tuple[OfficialFile, ...]], read_yaml(OFFICIAL), OFFICIAL)
+    for name, files in archives.items():
+        check_official(files, f"{OFFICIAL}: {name}")
     return {name: [one.model_dump(mode="json") for one in files] for name, files in archives.items()}
 
 

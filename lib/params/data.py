@@ -127,8 +127,8 @@ class CropsSpec(Section):
 
     dataset: Name
     input: Size
-    padding: Annotated[float, Field(ge=1)]
-    margin: Annotated[float, Field(ge=1)]
+    padding: Annotated[float, Field(ge=1, le=10)]
+    margin: Annotated[float, Field(ge=1, le=10)]
     boxes: Literal["annotations", "detections"] = "annotations"
     subset: str | None = None
 

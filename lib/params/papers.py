@@ -9,8 +9,9 @@ from lib.params.networks import Network
 from lib.params.scales import Scale, scaled_size
 from lib.params.sections import (
     Augmentation,
-    Count,
+    Batch,
     Decoding,
+    Duration,
     Heatmap,
     Modality,
     Name,
@@ -18,6 +19,7 @@ from lib.params.sections import (
     Reference,
     Schedule,
     Section,
+    Side,
     Size,
 )
 
@@ -44,7 +46,7 @@ class BaseRun(Section):
 
     crops: Name
     model: Name
-    input: Count | None = None
+    input: Side | None = None
     init: Reference | None = None
     teacher: Reference | None = None
     prior: Reference | None = None
@@ -175,8 +177,8 @@ class SingleSchedule(BodyPaper[RunType], Generic[RunType]):
     """A paper that trains all its networks alike; epochs by benchmark."""
 
     optimizer: Optimizer
-    batch_size: Count
-    epochs: dict[Name, Count]
+    batch_size: Batch
+    epochs: dict[Name, Duration]
 
     @property
     def benchmarks(self) -> set[str]:

@@ -6,24 +6,17 @@ from types import UnionType
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
 from lib.errors import InputError
 from lib.named import suggestion
+from lib.params.parsing import parse
 
 RESTORE = "dvc exp run -S leaves a refused value in the file: set it right, or git checkout params.yaml"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The content of a YAML file that is a mapping; InputError, one line, where it is none."""
-    try:
-        content = YAML(typ="safe").load(path)
-    except FileNotFoundError:
-        raise InputError(f"{path} not found: run in the repository's root") from None
-    except MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{path}{line}: not YAML: {error.problem}") from None
+    content = parse(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: the file is {shown(content)}; expected a mapping")
     return content
@@ -33,7 +26,7 @@ def validated(kind: Any, content: Any, path: Path | str, key: str = "") -> Any:
     """Content as a section or another type; InputError with the file, the key path, the value and what is allowed."""
     adapter = TypeAdapter(kind)
     try:
-        return adapter.validate_json(json.dumps(content, default=str), strict=True)
+        return adapter.validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         raise InputError(f"{path}: {describe(error.errors()[0], kind, key)}") from None
 

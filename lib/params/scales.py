@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from lib.params.sections import Count, Positive, Section, Share, Size
+from lib.params.sections import Batch, Count, Rate, Section, Share, Size
 
 SIDE_UNIT = 64  # px; inputs are scaled in steps of it
 
@@ -32,9 +32,9 @@ class Scale(Section):
     train_samples: Count | None = None
     val_samples: Count | None = None
     optimizer: Literal["rmsprop", "adam"] | None = None
-    lr: Positive | None = None
-    batch_size: Count | None = None
-    threads: Count | None = None
+    lr: Rate | None = None
+    batch_size: Batch | None = None
+    threads: Batch | None = None
 
     def deep(self, count: int) -> int:
         """A count of stacks, modules or blocks."""

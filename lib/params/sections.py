@@ -5,14 +5,20 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Positive = Annotated[float, Field(gt=0)]
+# Bounds are far beyond what any paper has: what exceeds them is a slip, and would end hours later or fill the memory.
+Positive = Annotated[float, Field(gt=0, le=1e6)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
-Size = tuple[Count, Count]
-Weight = Annotated[float, Field(ge=0)]
-Shared = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Parts = Annotated[int, Field(ge=1, le=64)]  # stacks, modules and blocks of a network
+Side = Annotated[int, Field(ge=1, le=4096)]  # px
+Batch = Annotated[int, Field(ge=1, le=65_536)]
+Duration = Annotated[int, Field(ge=1, le=100_000)]  # epochs
+Rate = Annotated[float, Field(gt=0, le=10)]  # of learning
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Size = tuple[Side, Side]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Shared = Annotated[int, Field(ge=0, le=64)]
 Variant = Literal["paper", "released"]
 Modality = Literal["rgb", "depth"]
 Reference = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*$")]  # a run: <paper>/<name>
@@ -39,14 +45,14 @@ class CountedNetwork(Section):
 
     model: Name
     joints: Count
-    input: Count | None = None
+    input: Side | None = None
 
 
 class CountedBranches(CountedNetwork):
     """The same with further branches of so many stacks each, the shared ones included, and their aggregation."""
 
     shared: Shared
-    auxiliary: tuple[Count, ...] = Field(min_length=1)
+    auxiliary: tuple[Parts, ...] = Field(min_length=1)
     aggregation: Aggregation
     variant: Variant = "paper"
 
@@ -54,8 +60,8 @@ class CountedBranches(CountedNetwork):
 class Complexity(Section):
     """Which networks are counted and timed, and how; those of `training` are never deployed and only counted."""
 
-    input: Count
-    batch_sizes: tuple[Count, ...] = Field(min_length=1)
+    input: Side
+    batch_sizes: tuple[Batch, ...] = Field(min_length=1)
     repeats: Count
     reference: Name
     networks: dict[Name, CountedNetwork]
@@ -86,18 +92,18 @@ class Optimizer(Section):
     """Optimiser and schedule: the learning rate is multiplied by gamma after each epoch of milestones."""
 
     name: Literal["rmsprop", "adam"]
-    lr: Positive
-    weight_decay: Weight
-    milestones: tuple[Count, ...]
-    gamma: Positive
+    lr: Rate
+    weight_decay: Fraction
+    milestones: tuple[Duration, ...]
+    gamma: Share
 
 
 class Schedule(Section):
     """How long and with what a network is trained."""
 
     optimizer: Optimizer
-    batch_size: Count
-    epochs: Count
+    batch_size: Batch
+    epochs: Duration
 
 
 class Decoding(Section):

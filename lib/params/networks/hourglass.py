@@ -7,7 +7,7 @@ from pydantic import Field
 
 from lib.params import networks
 from lib.params.scales import Scale
-from lib.params.sections import Count
+from lib.params.sections import Parts
 
 
 class Network(networks.Network):
@@ -17,10 +17,10 @@ class Network(networks.Network):
     """
 
     name: Literal["hourglass"]
-    stacks: Count
-    channels: Annotated[int, Field(ge=4, multiple_of=4)]
+    stacks: Parts
+    channels: Annotated[int, Field(ge=4, le=4096, multiple_of=4)]
     stem: Literal["newell", "pytorch-pose"]
-    halvings: Count = 4
+    halvings: Parts = 4
 
     @property
     def unit(self) -> int:

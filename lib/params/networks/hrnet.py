@@ -6,7 +6,7 @@ from pydantic import Field
 
 from lib.params import networks
 from lib.params.scales import Scale
-from lib.params.sections import Count, Positive, Size
+from lib.params.sections import Parts, Positive, Size
 
 
 class HeadNetwork(networks.Network):
@@ -43,10 +43,10 @@ class Network(HeadNetwork):
     """
 
     name: Literal["hrnet"]
-    width: Annotated[int, Field(ge=4, multiple_of=4)]
-    blocks: Count = 4
-    modules: tuple[Count, Count, Count] = (1, 4, 3)
-    stem: Annotated[int, Field(ge=8, multiple_of=8)] = 64
+    width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)]
+    blocks: Parts = 4
+    modules: tuple[Parts, Parts, Parts] = (1, 4, 3)
+    stem: Annotated[int, Field(ge=8, le=4096, multiple_of=8)] = 64
 
     def scaled(self, scale: Scale, share: float) -> Self:
         depth = {"blocks": scale.deep(self.blocks), "modules": tuple(map(scale.deep, self.modules))}

@@ -13,7 +13,7 @@ class Network(networks.Network):
 
     name: Literal["mobilepose"]
     encoder: Literal["resnet18", "mobilenet_v2", "shufflenet_v2"]
-    channels: Annotated[int, Field(ge=8, multiple_of=8)]
+    channels: Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
 
     def scaled(self, scale: Scale, share: float) -> Self:
         """Only the decoder shrinks: the encoder is a published one."""

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from lib.params import networks
 from lib.params.scales import Scale
-from lib.params.sections import Count
+from lib.params.sections import Parts
 
 
 class Network(networks.Network):
@@ -17,8 +17,8 @@ class Network(networks.Network):
 
     name: Literal["resnet"]
     block: Literal["basic", "bottleneck"]
-    blocks: tuple[Count, Count, Count, Count]
-    width: Annotated[int, Field(ge=4, multiple_of=4)] = 64
+    blocks: tuple[Parts, Parts, Parts, Parts]
+    width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = 64
 
     @property
     def output(self) -> str:
