@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lib.data import formats
-from lib.data.crops import pack
+from lib.data.packing import pack
 from stages import NOT_CHOSEN, leave_out, load_spec, run
 
 

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from lib.data.boxes import box_of, middle
-from lib.data.crops import open_crops, pack
+from lib.data.crops import open_crops
 from lib.data.formats import freihand, hands, lsp
+from lib.data.packing import pack
 from tests import test_freihand, test_lsp
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data import crops as module
-from lib.data.crops import crop_to_image, open_crops, pack
+from lib.data import packing as module
+from lib.data.crops import open_crops
+from lib.data.packing import crop_to_image, pack
 from lib.data.warp import invert, transform
 from lib.errors import InputError
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.data.crops import set_aside
+from lib.data.packing import set_aside
 from lib.data.persons import open_persons
 from lib.training.distributed import Process
 from lib.training.seeds import batches

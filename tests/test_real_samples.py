@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lib.data import formats
-from lib.data.crops import pack
+from lib.data.packing import pack
 from lib.metrics.scores import score
 from tests import samples, toy
 

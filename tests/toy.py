@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 import stages
-from lib.data.crops import pack
+from lib.data.packing import pack
 from lib.runs import Run, as_json
 from lib.training import loop
 from stages.train import main

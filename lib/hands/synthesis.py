@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from lib.code import digests
 from lib.data.boxes import box_of
-from lib.data.crops import crop_to_image
 from lib.data.depth import encode_depth
 from lib.data.images import read_image
+from lib.data.packing import crop_to_image
 from lib.data.scenes import background
 from lib.data.warp import invert
 from lib.environment import cores
