@@ -118,7 +118,7 @@ def test_report_of_hands(text):
     assert "the learned regulariser lowers the EPE (lower is better)." in effects
     assert "The paper reports −7.49 EPE and +0.072 AUC (Table 2)." in effects
     decisions = section(text, "Decisions")
-    assert "`distillation.norm: l2`" in decisions and "`distillation.attention: 1000`" in decisions
+    assert "`settings.norm: l2`" in decisions and "`settings.attention: 1000`" in decisions
     assert "Measured speed" not in text  # no network of the paper is counted
 
 

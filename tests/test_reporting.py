@@ -14,7 +14,7 @@ from lib.reporting.illustrations import draw_classes
 from lib.reporting.tables import NOT_RUN
 from stages import evaluate, report, summary
 from tests.markdown import cells, find, section
-from tests.projects import coco, write_predictions, write_project, write_specs
+from tests.projects import coco, write_predictions, write_project
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = {  # persons out of ten that each seed misses
@@ -40,7 +40,6 @@ def tree(tmp_path, monkeypatch):
     """A project with two seeds of some students on each benchmark, and no teacher."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    write_specs()
     write_project("fpd", RUNS, people={"lsp": 20, "mpii": 30})
     return tmp_path
 
@@ -65,9 +64,8 @@ CDKD = {
 def full_tree(tmp_path, monkeypatch):
     """A project with runs of OKDHP at the paper's scale on each benchmark, one of which keeps all branches."""
     monkeypatch.chdir(tmp_path)
-    settings = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(settings.replace("profile: mini ", "profile: paper "))
-    write_specs()
+    settings = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(settings.replace("profile: mini ", "profile: paper "), encoding="utf-8")
     write_project("okdhp", OKDHP, people={"lsp": 20, "mpii": 30, "coco": 40})
     for number, missed in ((2, 3), (3, 4)):
         write_predictions(Path(f"models/okdhp/mpii_hg4_unbalanced/seed0/branch_{number}"), coco(10, "mpii"), missed)
@@ -120,7 +118,7 @@ def test_report(tree):
     assert find(text, "evaluated persons")[2::2] == ["10", "10"]
     assert find(text, "network: teacher")[1:] == ["8 × 256", "not run", "8 × 256", "not run"]
     small = find(text, "network: student")
-    assert small[1::2] == ["4 × 128"] * 2 and set(small[2::2]) == {"1 × 16, pytorch-pose stem"}
+    assert small[1::2] == ["4 × 128"] * 2 and set(small[2::2]) == {"1 × 16, pytorch-pose stem, 2 halvings"}
     assert find(text, "git revision")[2] == "0123abc"
 
     table = section(text, "Table 3")
@@ -194,7 +192,7 @@ def test_report_of_a_paper_with_branches_and_without_teacher(full_tree):
     effects = section(text, "Effects")
     assert find(effects, "AP")[1] == find(effects, "AR")[1] == "+100.00"
     decisions = section(text, "Decisions")
-    assert "`distillation.temperature: 1`" in decisions
+    assert "`settings.temperature: 1`" in decisions
     figures = {f"{dataset}_{name}.png" for dataset in ("lsp", "mpii", "coco") for name in ("pck", "history", "people")}
     assert {path.name for path in Path("reports/figures/okdhp").iterdir()} == figures - {"coco_pck.png"}
     assert "dashed" not in text
@@ -205,7 +203,6 @@ def domains(tmp_path, monkeypatch):
     """A project with runs of CDKD on each benchmark; only LSP has a teacher."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    write_specs()
     weights = [run for run in CDKD if run.startswith("lsp_")]
     write_project("cdkd", CDKD, people={"lsp": 20, "mpii": 30, "coco": 40}, weights=weights)
     return tmp_path
@@ -256,7 +253,7 @@ def test_report_of_a_paper_with_inputs_of_several_sizes(domains):
     assert find(effects, "`lsp_cdkd_64` − `lsp_simcc_64`")[1:] == ["seed 0", "seed 1", "mean ± std"]
     assert "The paper reports +1.022 mean PCKh (Table 1)." in effects
     decisions = section(text, "Decisions")
-    assert "`distillation.kernels: [3, 5, 7, 7]`" in decisions and "`teacher_input: [128, 128]`" in decisions
+    assert "`settings.kernels: [3, 5, 7, 7]`" in decisions and "`teacher_input: [128, 128]`" in decisions
     assert "`crops: mpii / coco_square / lsp`" in decisions
     figures = {f"{dataset}_{name}.png" for dataset in ("lsp", "mpii", "coco") for name in ("pck", "history", "people")}
     assert {path.name for path in Path("reports/figures/cdkd").iterdir()} == figures - {"coco_pck.png"} | {
@@ -294,7 +291,7 @@ def test_branches_of_a_run_that_exports_all(full_tree):
     run, second, third = list(results.values())[1:]
     assert [result.spec["model"]["stacks"] for result in (run, second, third)] == [4, 6, 8]
     assert run.histories and not second.histories
-    assert "branches" not in second.spec["distillation"] and second.spec["distillation"]["method"] == "okdhp"
+    assert "branches" not in second.spec["settings"] and second.spec["method"] == "okdhp"
     assert (second.predictions[0]["keypoints"][:, 0, 0] > 1000).sum() == 3
     (folder / "mpii_hg4_unbalanced/seed0/branch_3/predictions.npz").unlink()
     with pytest.raises(InputError, match=r"branch_3/predictions\.npz not found"):
