@@ -129,7 +129,7 @@ def test_transfer_examples_follow_their_rules(tmp_path):
     model = {"name": "hourglass", "stacks": 1, "channels": 8, "stem": "pytorch-pose", "joints": 14}
     save_weights(tmp_path / "weights.safetensors", build_model(model), model)
     crops = random_crops()
-    spec = {"input": [64, 64], "heatmap": {"sigma": 1.0, "scaling": "density"}}
+    spec = {"input": [64, 64], "codec": {"sigma": 1.0, "scaling": "density"}}
     examples = {
         example.caption[:3]: example for example in transfer_examples(crops, tmp_path / "weights.safetensors", spec)
     }
