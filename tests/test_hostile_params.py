@@ -186,7 +186,7 @@ CASES = [(kind, *case) for kind, cases in MEANINGLESS.items() for case in cases]
 
 def test_nothing_meaningless_is_accepted(tmp_path):
     draw = random.Random(0)
-    for kind, place, value in draw.sample(CASES, 120) + [
+    for kind, place, value in draw.sample(CASES, 80) + [
         next(case for case in CASES if case[0] == kind) for kind in MEANINGLESS
     ]:
         message = refused(tmp_path / "params.yaml", dumped(changed(place, value)), load_params)
