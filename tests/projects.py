@@ -148,7 +148,7 @@ def write_project(
 def write_weights(folder: Path, spec: TrainSpec, joints: int = len(JOINTS)) -> None:
     """Untrained weights of a run's first seed."""
     from lib.models import build_model
-    from lib.training.checkpoint import save_weights
+    from lib.weights import save_weights
 
     network = spec.network(spec.model, joints)
     save_weights(folder / "seed0/weights.safetensors", build_model(network), network)

@@ -21,10 +21,11 @@ from lib.models import build_model
 from lib.models.pretrained import load_imagenet
 from lib.runs import Run, as_json
 from lib.tasks import Task, build_task, labels_task
-from lib.training.checkpoint import contents, load_weights, save_weights
+from lib.training.checkpoint import contents
 from lib.training.distributed import Process, first_says
 from lib.training.loop import fit, make_deterministic
 from lib.training.predict import predict
+from lib.weights import load_weights, save_weights
 
 SCRATCH = Path(".cache/training")
 MODELS = Path("models")
