@@ -27,6 +27,7 @@ def main(paper: str = "") -> None:
         part.write_text(json.dumps(metrics, indent=2) + "\n")
 
     with atomic(Path("reports/plots") / paper) as plots:
+        plots.mkdir()
         for study in studies:
             for name, result in study.results.items():
                 if study.benchmark.length:

@@ -13,7 +13,7 @@ from lib.reporting import Study, exported, hands, load_specs, load_studies, prov
 from lib.reporting import tables as make
 from lib.reporting.effects import effects
 from lib.reporting.illustrations import illustrate
-from stages import load_spec, run
+from stages import leave_out, load_spec, run
 
 
 def main(key: str = "") -> None:
@@ -23,6 +23,8 @@ def main(key: str = "") -> None:
     for name, spec in load_specs(key).items():
         full |= exported(name, spec)
     studies = load_studies(paper)
+    if not studies:
+        return leave_out_report(paper)
     specs = {name: result.spec for study in studies for name, result in study.results.items()}
     shown = [specs[run] for study in studies for run in study.benchmark.roles.values() if run in specs]
     crops = {study.crops.name for study in studies}
@@ -50,6 +52,13 @@ def main(key: str = "") -> None:
     text += ["## Contradictions in the paper", "\n".join(f"* {sentence}" for sentence in paper.contradictions)]
     with atomic(Path("reports") / f"{key}.md") as part:
         part.write_text("\n\n".join(block for block in text if block) + "\n")
+
+
+def leave_out_report(paper: Paper) -> None:
+    """The report of a paper of which params.yaml asks for no run."""
+    leave_out(Path("reports/figures") / paper.key)
+    with atomic(Path("reports") / f"{paper.key}.md") as part:
+        part.write_text(f"# {paper.title} ({paper.venue})\n\nNot run: left out by benchmarks or rows of params.yaml.\n")
 
 
 def tables(

@@ -43,7 +43,7 @@ def paper_rows(key: str) -> list[list[str]]:
                 benchmark.name,
                 "<br>".join([f"{benchmark.metric}, {unit_of(HEADLINE[name]).symbol}:", *numbers]),
                 f"`{load_spec(key)['profile']}`",
-                data_source(name),
+                data_source(name) if results else NOT_RUN,
                 ", ".join(map(str, seeds_of(results))),
                 environments(results, "revision"),
                 environments(results, "hardware"),

@@ -314,6 +314,11 @@ def grid_sample(crops: Tensor, maps: np.ndarray, size: tuple[int, int], mirrored
     return torch.addcmul(offset, pixels, factor).contiguous(memory_format=torch.channels_last)
 
 
+def grey_levels(images: Tensor) -> NDArray[np.uint8]:
+    """Normalised images (..., 3, H, W) as they were, (..., H, W, 3) uint8."""
+    return np.clip(np.rint(images.movedim(-3, -1).cpu().numpy() * STD + MEAN), 0, 255).astype(np.uint8)
+
+
 @cache
 def _normalisation(device: torch.device) -> tuple[Tensor, Tensor]:
     """Offset and factor (3, 1, 1) that turn grey levels into normalised values."""

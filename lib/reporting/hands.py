@@ -25,7 +25,7 @@ from lib.reporting import figures as draw
 from lib.reporting.illustrations import draw_histories, shown, weights
 from lib.reporting.provenance import seeds_of
 from lib.reporting.tables import markdown
-from lib.training.checkpoint import load_weights
+from lib.weights import load_weights
 
 RENDERED = Path("data/crops/mano")
 PEOPLE = 3  # hands of a figure

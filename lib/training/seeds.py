@@ -23,10 +23,11 @@ from lib.models.pretrained import load_imagenet
 from lib.runs import Run, as_json, as_run
 from lib.tasks import Task, build_task, labels_task
 from lib.training.agreement import errors, look_at_teacher
-from lib.training.checkpoint import contents, load_weights, save_weights
+from lib.training.checkpoint import contents
 from lib.training.distributed import Process, first_says
 from lib.training.loop import fit, make_deterministic
 from lib.training.predict import predict
+from lib.weights import load_weights, save_weights
 
 SCRATCH = Path(".cache/training")
 MODELS = Path("models")
