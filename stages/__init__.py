@@ -37,7 +37,8 @@ def run(main: Callable[..., None]) -> None:
     began = time.monotonic()
     try:
         main(*sys.argv[1:])
-        write_seconds(sys.modules["__main__"].__spec__.name, sys.argv[1:], time.monotonic() - began)
+        if len(sys.argv) <= 2:  # as the stages of dvc.yaml are called
+            write_seconds(sys.modules["__main__"].__spec__.name, sys.argv[1:], time.monotonic() - began)
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
