@@ -36,6 +36,7 @@ def main(key: str = "") -> None:
         provenance.warning(studies, full),
         provenance.scale_table(studies, here, load_spec(key)["profile"]),
         provenance.notes(studies, people),
+        provenance.teachers(studies),
         make.LEGEND,
         paper.counting,
         *tables(paper, studies, specs, full),

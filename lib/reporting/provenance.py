@@ -135,6 +135,23 @@ def notes(studies: Sequence[Study], people: Mapping[str, int]) -> str:
     return "\n".join(f"* {line}" for line in lines)
 
 
+def teachers(studies: Sequence[Study]) -> str:
+    """How far each teacher's outputs were from the labels, on training crops and in the mode in which it taught."""
+    lines = {}
+    for result in (result for study in studies for result in study.results.values()):
+        seen = [record["teacher"] for record in result.record.values() if "teacher" in record]
+        if seen and result.spec["teacher"] not in lines:
+            middle, mean, zero, above = (
+                sum(one[key] for one in seen) / len(seen) for key in ("median", "mean", "empty", "above_empty")
+            )
+            lines[result.spec["teacher"]] = (
+                f"* Teacher `{result.spec['teacher']}` on training crops, error of a person: median {middle:.3g}, mean "
+                f"{mean:.3g}, worst {max(one['worst'] for one in seen):.3g}; an empty output has {zero:.3g}, and "
+                f"{100 * above:.1f} % of the persons are above it."
+            )
+    return "\n".join(lines.values())
+
+
 def seeds_of(results: Mapping[str, Result]) -> list[int]:
     """All seeds that occur, ascending."""
     return sorted({seed for result in results.values() for seed in result.predictions})
