@@ -1,4 +1,4 @@
-"""Run the graph side by side: `python -m stages.repro [targets]`, as `dvc repro` does one stage after the other."""
+"""Run the graph as `dvc repro` does, trainings side by side on all cores, or one on each GPU."""
 
 import argparse
 import signal
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from dvc.exceptions import DvcException
+from dvc.utils.hydra import apply_overrides
 
 from lib.errors import InputError
 from lib.files import locked
@@ -14,6 +15,7 @@ from lib.graph.records import Records
 from lib.graph.view import View
 from lib.graph.walk import Walk
 from lib.graph.workers import Machine
+from lib.params import PARAMS
 from stages import load_spec, run
 
 LOCK = Path(".cache/repro.lock")
@@ -23,12 +25,17 @@ def main(*arguments: str) -> None:
     """Run what the targets need and record it with DVC; exit status 1 where a stage failed."""
     parser = argparse.ArgumentParser(prog="python -m stages.repro", description=__doc__)
     parser.add_argument("targets", nargs="*", help="stages, as for dvc repro; all without")
+    parser.add_argument(
+        "--set-param", "-S", action="append", default=[], metavar="KEY=VALUE", help="as dvc exp run does"
+    )
     parser.add_argument("--jobs", "-j", type=int, help="trainings at once; one per GPU, or all cores, without")
     parser.add_argument("--ray", metavar="ADDRESS", help="trainings are tasks of a Ray cluster that shares this folder")
     parser.add_argument("--gpus", type=float, help="GPUs of a training on the cluster, such as 0.25; 1 without")
     options = parser.parse_args(arguments)
     with locked(LOCK, "The graph of this folder", wait=False):
         try:
+            if options.set_param:
+                apply_overrides(PARAMS, options.set_param)
             records = Records(options.targets)
             machine = Cluster(options.ray, options.gpus, options.jobs) if options.ray else Machine(options.jobs)
             walk = Walk(records, machine, threads, View())
