@@ -1,13 +1,18 @@
 """Files and folders that exist completely or not at all, and tables in CSV."""
 
 import csv
+import fcntl
 import hashlib
 import os
 import shutil
+import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
+
+from lib.errors import InputError
 
 LEFT_OUT = "not_run.txt"  # in the place of an output that params.yaml does not ask for
 LITTER = ("__MACOSX", ".DS_Store", "._*")
@@ -64,6 +69,30 @@ def walk(folder: Path) -> Iterator[Path]:
                 yield path
 
     yield from below(folder, (folder.resolve(),))
+
+
+@contextmanager
+def locked(path: Path, what: str, wait: bool = True) -> Iterator[None]:
+    """Hold the lock at `path`, which ends with this process however that ends.
+
+    Where another process holds it, on this machine or on one that shares the folder, a line says so, and this one waits
+    for it; without `wait` it raises InputError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read() or "another process"
+            if not wait:
+                raise InputError(f"{what} is being done by {holder}: wait for it, or end it") from None
+            print(f"{what} is being done by {holder}: waiting for it", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
 
 
 def sha256(path: Path | str) -> str:

@@ -1,54 +1,125 @@
-"""Run a module in a process that has PyTorch already: `python -m lib.launch -m stages.train fpd.lsp_student`.
+"""Start a module as trainings start: `python -m lib.launch -m stages.train fpd.lsp_student`.
 
 With the profile `mini` a training takes seconds, of which the import of PyTorch was most. So the first launch leaves a
-server behind that has imported it, and each launch is a fork of that server with its own arguments, environment and
-streams, which imports the project's code anew. The server ends when nobody has asked for IDLE seconds. LAUNCH=python
-does without.
+server behind that has imported it, and each launch is a fork of that server, which imports the project's code anew. A
+server serves the launches that agree with its first one in what a process inherits: folder, limits, cores, niceness,
+umask, control group, and those variables that are read when a library is loaded. It ends when nobody has asked for IDLE
+seconds; a launch ends with whoever waits for it.
+
+LAUNCH names another way, `torchrun --nproc-per-node=4` or `python`: it is split as a POSIX shell splits words, and no
+shell reads it. Outside Linux, where a process with PyTorch is not safely forked, it is this interpreter.
 """
 
+import fcntl
 import hashlib
 import json
 import os
+import resource
 import runpy
+import select
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-FOLDER = Path(".cache")
 IDLE = 60.0
 STARTS_WITHIN = 120.0
 KILLED = 137
-# Read by libraries when they are imported: a server serves those launches only that agree in them.
-FIXED = ("OMP_", "MKL_", "KMP_", "CUDA_", "TORCH", "PYTHON", "LD_")
+# Read when the interpreter or a library is loaded; other variables are those of each launch.
+FIXED = (
+    *("CUDA_", "GLIBC_", "GOMP_", "KMP_", "LANG", "LC_", "LD_", "MALLOC_", "MKL_", "OMP_", "OPENBLAS_", "PYTHON"),
+    *("PYTORCH_", "TORCH"),
+)
+LATER = ("CUDA_VISIBLE_DEVICES",)
 
 
 def main(*arguments: str) -> int:
     """Run `-m module arguments...` and return its exit status; 1 with a line of reason where that is not possible."""
-    connection = connect(address())
-    if connection is None:
-        print("error: no server that launches trainings could be started; LAUNCH=python does without", file=sys.stderr)
+    try:
+        if command := launcher():
+            os.execvp(command[0], [*command, *arguments])
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends this process, and with it the launch
+        return Fork(arguments, os.environ, (0, 1, 2)).wait()
+    except OSError as error:
+        print(f"error: cannot start a training: {error}; LAUNCH=python may do", file=sys.stderr)
         return 1
-    with connection:
-        request = {"arguments": arguments, "environment": dict(os.environ)}
-        socket.send_fds(connection, [b"\n"], [0, 1, 2])
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        return int(connection.recv(16) or KILLED)
 
 
-def address() -> Path:
-    """The socket of the server for this interpreter and environment; relative, because sockets' paths are short."""
-    fixed = {name: value for name, value in os.environ.items() if name.startswith(FIXED)}
-    key = hashlib.sha256(json.dumps([sys.executable, sorted(fixed.items())]).encode()).hexdigest()
-    return FOLDER / f"launch-{key[:12]}.sock"
+def launcher() -> list[str]:
+    """The words that LAUNCH says to start with; none where a fork is meant."""
+    return shlex.split(os.environ.get("LAUNCH", "")) or ([] if sys.platform == "linux" else [sys.executable])
 
 
-def connect(path: Path) -> socket.socket | None:
-    """A connection to the server, which is started where there is none; None where it ends at once."""
+def start(arguments: Sequence[str], environment: Mapping[str, str], output: int) -> "subprocess.Popen | Fork":
+    """Start `-m module arguments...` beside this process, all it prints going to the file descriptor `output`."""
+    if command := launcher():
+        return subprocess.Popen(
+            [*command, *arguments], env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    with open(os.devnull) as nothing:
+        return Fork(arguments, environment, (nothing.fileno(), output, output))
+
+
+class Fork:
+    """A launch seen from outside, with methods of subprocess.Popen. It ends when the process of this object does."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], streams: tuple[int, int, int]):
+        self.returncode: int | None = None
+        self.connection = connect(address(environment), environment)
+        request = {"arguments": list(arguments), "environment": dict(environment)}
+        socket.send_fds(self.connection, [b"\n"], streams)
+        self.connection.sendall(json.dumps(request).encode() + b"\n")
+
+    def wait(self) -> int:
+        """The exit status, when there is one; KILLED for a process that left none."""
+        if self.returncode is None:
+            with self.connection, suppress(ConnectionResetError):
+                self.returncode = int(self.connection.recv(16) or KILLED)
+        return KILLED if self.returncode is None else self.returncode
+
+    def poll(self) -> int | None:
+        """The exit status; None while there is none."""
+        if self.returncode is None and select.select([self.connection], [], [], 0)[0]:
+            self.wait()
+        return self.returncode
+
+    def terminate(self) -> None:
+        """End the process at once."""
+        self.connection.close()
+        self.returncode = KILLED if self.returncode is None else self.returncode
+
+
+def address(environment: Mapping[str, str]) -> Path:
+    """The socket of the server for launches by a process such as this one, with this environment.
+
+    In a folder of this user's on a disk of this machine: a project's own folder may be one of several machines, and the
+    path of a socket has to be short. Raises OSError where somebody else has that folder.
+    """
+    folder = Path(tempfile.gettempdir()) / f"launch-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.lstat().st_uid != os.getuid() or folder.is_symlink():
+        raise OSError(f"{folder} belongs to somebody else")
+    os.umask(umask := os.umask(0o077))
+    limits = {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")}
+    fixed = {name: value for name, value in environment.items() if name.startswith(FIXED) and name not in LATER}
+    inherited = [
+        *(sys.executable, os.getcwd(), fixed, limits, umask),
+        *(os.getpriority(os.PRIO_PROCESS, 0), sorted(os.sched_getaffinity(0))),
+        Path("/proc/self/cgroup").read_text(),
+    ]
+    return folder / hashlib.sha256(json.dumps(inherited, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def connect(path: Path, environment: Mapping[str, str]) -> socket.socket:
+    """A connection to the server, which is started where there is none. Raises OSError where none can be had."""
     server, give_up = None, time.monotonic() + STARTS_WITHIN
     while time.monotonic() < give_up:
         connection = socket.socket(socket.AF_UNIX)
@@ -57,28 +128,35 @@ def connect(path: Path) -> socket.socket | None:
             return connection
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
-        if server is None:
+        if server is None or server.poll() == 0:  # none yet, or one that found another, which is at its end
             command = [sys.executable, "-m", "lib.launch", "--serve", str(path)]
             nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-            server = subprocess.Popen(command, start_new_session=True, **nothing)
+            server = subprocess.Popen(command, env=environment, start_new_session=True, **nothing)
         elif server.poll():
-            return None
-        time.sleep(0.05)
-    return None
+            break
+        time.sleep(0.1)
+    raise OSError("the server that forks them did not start")
 
 
 def serve(path: Path, idle: float = IDLE) -> None:
-    """Fork a process for every launch that asks at a socket, until nobody has asked for so many seconds."""
-    path.parent.mkdir(exist_ok=True)
-    path.unlink(missing_ok=True)  # of a server that was killed: it refused a connection
-    with socket.socket(socket.AF_UNIX) as listener:
+    """Fork a process for every launch that asks at a socket, until nobody has asked for so many seconds.
+
+    Whoever holds the lock beside the socket is the only server; another one returns at once.
+    """
+    with path.with_suffix(".lock").open("w") as lock, socket.socket(socket.AF_UNIX) as listener:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        path.unlink(missing_ok=True)  # of a server that was killed
         listener.bind(str(path))
         listener.listen()
-        import cv2  # noqa: F401
-        import pycocotools.coco  # noqa: F401
-        import safetensors.torch  # noqa: F401
-        import timm  # noqa: F401
-        import torch._dynamo  # noqa: F401
+        with suppress(ImportError):  # a launch says what is wrong
+            import cv2  # noqa: F401
+            import pycocotools.coco  # noqa: F401
+            import safetensors.torch  # noqa: F401
+            import timm  # noqa: F401
+            import torch._dynamo  # noqa: F401
 
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
         listener.settimeout(idle)
@@ -92,6 +170,7 @@ def serve(path: Path, idle: float = IDLE) -> None:
                 listener.settimeout(0.5)
                 continue
             if os.fork() == 0:
+                lock.close()
                 listener.close()
                 os._exit(answer(connection))
             connection.close()
@@ -100,6 +179,7 @@ def serve(path: Path, idle: float = IDLE) -> None:
 def answer(connection: socket.socket) -> int:
     """Be the process of one launch: run what it asks for with its streams, send it the exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _, streams, *_ = socket.recv_fds(connection, 1, 3)
     with connection.makefile("rb") as file:
         request = json.loads(file.readline())
@@ -112,13 +192,15 @@ def answer(connection: socket.socket) -> int:
     os.environ.update(request["environment"])
     threading.Thread(target=follow, args=(connection,), daemon=True).start()
     status = run(request["arguments"])
-    connection.sendall(str(status).encode())
+    with suppress(OSError):
+        connection.sendall(str(status).encode())
     return status
 
 
 def follow(connection: socket.socket) -> None:
     """End with the launch: it is gone when its side of the connection is."""
-    connection.recv(1)
+    with suppress(OSError):
+        connection.recv(1)
     os._exit(KILLED)
 
 

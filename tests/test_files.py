@@ -1,10 +1,17 @@
 """Files and folders exist completely or not at all."""
 
 import hashlib
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from lib.files import atomic, read_csv, remove, sha256, walk, write_csv
+from lib.errors import InputError
+from lib.files import atomic, locked, read_csv, remove, sha256, walk, write_csv
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def tree(folder):
@@ -80,3 +87,41 @@ def test_two_links_to_one_folder_are_walked_twice_and_a_circle_once(tmp_path):
         f"{one}/{name}" for one in ("first", "second") for name in within
     ]
     assert len(found) < 20
+
+
+def hold(path: str, seconds: float) -> None:
+    """What another process does: hold a lock, and say when it has it."""
+    with locked(Path(path), "this"):
+        print("held", flush=True)
+        time.sleep(seconds)
+
+
+def other(path: Path, seconds: float) -> subprocess.Popen:
+    """Another process that holds a lock."""
+    call = f"from tests.test_files import hold; hold({str(path)!r}, {seconds})"
+    process = subprocess.Popen([sys.executable, "-c", call], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_lock_is_waited_for_and_its_holder_named(tmp_path, capsys):
+    with other(tmp_path / "lock", 0.5) as process:
+        with locked(tmp_path / "lock", "the training of x"):
+            assert process.wait(10) == 0
+        assert f"the training of x is being done by process {process.pid} on" in capsys.readouterr().err
+
+
+def test_a_lock_can_be_refused(tmp_path):
+    with other(tmp_path / "lock", 60) as process:
+        message = f"this is being done by process {process.pid} on .*: wait for it"
+        with pytest.raises(InputError, match=message), locked(tmp_path / "lock", "this", wait=False):
+            pass
+        process.kill()
+
+
+def test_a_killed_process_holds_no_lock(tmp_path, capsys):
+    with other(tmp_path / "lock", 60) as process:
+        process.kill()
+        process.wait()
+        with locked(tmp_path / "lock", "this", wait=False):
+            assert not capsys.readouterr().err

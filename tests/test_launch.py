@@ -1,20 +1,29 @@
 """A launch behaves as the interpreter would, in a process that has PyTorch already."""
 
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+INHERITED = """
+import json, os, resource
+mask = os.umask(0)
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+print(json.dumps([mask, os.getpriority(os.PRIO_PROCESS, 0), sorted(os.sched_getaffinity(0)), limits]))
+"""
 MODULE = """
 import json, os, sys, time
 loaded = "torch" in sys.modules
 wish = sys.argv[1] if len(sys.argv) > 1 else ""
-print(json.dumps([loaded, sys.argv[1:], os.environ.get("WISH"), os.getcwd(), __name__]))
+print(json.dumps([loaded, sys.argv[1:], os.environ.get("DVC_STAGE"), os.getcwd(), __name__]))
 print("and this", file=sys.stderr)
 if wish == "read": print(sys.stdin.read())
 if wish == "message": sys.exit("error: one line")
@@ -27,12 +36,16 @@ if wish == "wait":
 """
 
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux are launches forks")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A project of one module, and its server for the tests of this file."""
+    """A project of one module, and its servers for the tests of this file."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "lib").symlink_to(ROOT / "lib")
     (folder / "work.py").write_text(MODULE)
+    (folder / "inherited.py").write_text(INHERITED)
     yield folder
     for pid in servers(folder):
         os.kill(pid, signal.SIGKILL)
@@ -50,8 +63,8 @@ def servers(folder: Path) -> list[int]:
     return found
 
 
-def launch(folder: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "lib.launch", "-m", "work", *arguments]
+def launch(folder: Path, *arguments: str, module: str = "work", **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "lib.launch", "-m", module, *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, **options)
 
 
@@ -60,13 +73,9 @@ def plain(folder: Path, *arguments: str, **options) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, **options)
 
 
-linux = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc, which is not there")
-
-
-@linux
 @pytest.mark.parametrize("arguments", [(), ("a", "-b"), ("message",), ("status",), ("raise",), ("read",)], ids=str)
 def test_streams_arguments_environment_folder_and_status_are_those_of_the_interpreter(folder, arguments):
-    options = {"env": os.environ | {"WISH": "this"}, "input": "typed"}
+    options = {"env": os.environ | {"DVC_STAGE": "this"}, "input": "typed"}
     ours, expected = launch(folder, *arguments, **options), plain(folder, *arguments, **options)
     assert ours.stdout == expected.stdout.replace("[false", "[true")
     assert ours.returncode == expected.returncode
@@ -74,7 +83,6 @@ def test_streams_arguments_environment_folder_and_status_are_those_of_the_interp
     assert [first, last] == [expected.stderr.splitlines()[0], expected.stderr.splitlines()[-1]]
 
 
-@linux
 def test_all_launches_share_one_server_and_see_changed_code(folder):
     launch(folder)
     before = servers(folder)
@@ -87,51 +95,98 @@ def test_all_launches_share_one_server_and_see_changed_code(folder):
     assert servers(folder) == before
 
 
-@linux
-def test_a_killed_launch_takes_its_process_with_it(folder):
+def test_launches_at_once_start_one_server(folder):
+    before = set(servers(folder))
+    new = os.environ | {"OMP_NUM_THREADS": "7"}  # OpenMP reads it when it is loaded
+    threads = [threading.Thread(target=launch, args=(folder,), kwargs={"env": new}) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(servers(folder)) - before) == 1
+
+
+def lessened() -> None:
+    """Other limits, set in a process before it runs."""
+    os.umask(0o027)
+    os.nice(3)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, 400))
+
+
+def test_a_launch_has_the_limits_of_whoever_launches_it(folder):
+    common = json.loads(launch(folder, module="inherited").stdout)  # a server with these limits is there
+    command = [sys.executable, "-m", "inherited"]
+    expected = subprocess.run(command, cwd=folder, capture_output=True, text=True, preexec_fn=lessened)
+    ours = launch(folder, module="inherited", preexec_fn=lessened)
+    assert json.loads(ours.stdout) == json.loads(expected.stdout)
+    assert all(mine != other for mine, other in zip(json.loads(ours.stdout), common, strict=True))
+
+
+def waiting(folder: Path) -> tuple[subprocess.Popen, int]:
+    """A launch that waits for a minute, and the process that does."""
     (folder / "started").unlink(missing_ok=True)
     command = [sys.executable, "-m", "lib.launch", "-m", "work", "wait"]
     client = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (folder / "started").exists() or not (folder / "started").read_text():
         time.sleep(0.05)
-    pid = int((folder / "started").read_text())
-    client.kill()
-    client.wait()
+    return client, int((folder / "started").read_text())
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within ten seconds."""
     deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < deadline
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    return not Path(f"/proc/{pid}").exists()
 
 
-@linux
-def test_a_killed_process_is_a_failed_launch(folder):
-    assert launch(folder, "die").returncode == 137
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_launch_takes_its_process_with_it(folder, number):
+    client, pid = waiting(folder)
+    client.send_signal(number)
+    assert client.wait(10) == -number
+    assert gone(pid)
 
 
-@linux
-def test_a_server_that_was_killed_is_replaced(folder):
-    launch(folder)
-    (old,) = servers(folder)
-    os.kill(old, signal.SIGKILL)
-    while servers(folder):  # it may still take a connection
-        time.sleep(0.05)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_process_is_a_failed_launch(folder, number):
+    client, pid = waiting(folder)
+    os.kill(pid, number)
+    assert client.wait(10) > 0
     assert launch(folder).returncode == 0
-    assert servers(folder) != [old]
 
 
-@linux
-def test_threads_are_part_of_a_servers_environment(folder):
-    """OpenMP reads its number of threads once, when it is loaded."""
-    launch(folder)
-    before = set(servers(folder))
-    other = launch(folder, env=os.environ | {"OMP_NUM_THREADS": "7"})
-    assert other.returncode == 0
-    assert set(servers(folder)) > before
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_server_ends_no_launch_and_is_replaced(folder, number):
+    client, pid = waiting(folder)
+    old = servers(folder)
+    for server in old:
+        if server != pid:
+            os.kill(server, number)
+    deadline = time.monotonic() + 10
+    while set(servers(folder)) - {pid} and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert client.poll() is None
+    assert launch(folder).returncode == 0
+    assert set(servers(folder)) - set(old)
+    client.kill()
+    assert gone(pid)
 
 
-@linux
-def test_an_idle_server_ends_and_leaves_no_socket(folder):
-    (folder / ".cache").mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "lib.launch", "--serve", ".cache/idle.sock", "0.2"]
+def test_a_launcher_is_read_as_words(folder):
+    (folder / "a launcher.py").write_text("import sys; print(sys.argv[1:])")
+    done = launch(folder, "x", env=os.environ | {"LAUNCH": f"{sys.executable} 'a launcher.py' --processes=2 $HOME"})
+    assert done.stdout == "['--processes=2', '$HOME', '-m', 'work', 'x']\n"
+
+
+def test_a_launcher_that_is_absent_is_one_line(folder):
+    done = launch(folder, env=os.environ | {"LAUNCH": "no-such-launcher"})
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "LAUNCH=python" in done.stderr
+
+
+def test_an_idle_server_ends_and_leaves_no_socket(folder, tmp_path):
+    command = [sys.executable, "-m", "lib.launch", "--serve", str(tmp_path / "idle"), "0.2"]
     assert subprocess.run(command, cwd=folder, timeout=120).returncode == 0
-    assert not (folder / ".cache/idle.sock").exists()
+    assert not (tmp_path / "idle").exists()

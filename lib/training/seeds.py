@@ -1,10 +1,9 @@
 """One seed of a run: trained once and kept by content, whichever run asked for it."""
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from lib.data.batches import Augmentation, Batches, evenly_spaced
 from lib.data.crops import join, open_crops
 from lib.data.persons import Persons, open_persons
 from lib.environment import capability, describe
-from lib.files import atomic, write_csv
+from lib.files import atomic, locked, write_csv
 from lib.metrics.scores import score
 from lib.models import build_model
 from lib.models.frozen import frozen
@@ -47,7 +46,8 @@ def trained_seed(run: Run, seed: int, code: Mapping[str, str], process: Process)
     weights = {role: weights_path(run, role, seed) for role in ("init", "teacher", "prior") if getattr(run, role)}
     folder = SCRATCH / fingerprint(run, seed, code, process, weights)
     finished = folder / "finished"
-    with alone(folder, process):
+    alone = locked(folder / "lock", f"seed {seed} of {run.label}") if process.rank == 0 else nullcontext()
+    with alone:  # whoever trains the same one waits, then finds it finished
         if not first_says(finished.exists(), process):
             train(run, seed, process, weights, folder / "state.pt", finished)
         if process.rank == 0:
@@ -70,18 +70,6 @@ def fingerprint(run: Run, seed: int, code: Mapping[str, str], process: Process, 
         arithmetic["capability"] = capability()
     parts = {"run": settings, "seed": seed, "code": code, "inputs": inputs, "device": process.device.type, **arithmetic}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def alone(folder: Path, process: Process) -> Iterator[None]:
-    """Hold a seed's folder: whoever trains the same one waits, then finds it finished."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if process.rank > 0:
-        yield
-        return
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def train(run: Run, seed: int, process: Process, weights: dict[str, Path], state: Path, finished: Path) -> None:

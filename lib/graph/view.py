@@ -1,0 +1,77 @@
+"""What is shown of a walk: a few lines that stay at the foot of a terminal, a line now and then in a log."""
+
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TextIO
+
+LOG_SECONDS, TERMINAL_SECONDS = 60.0, 0.5
+TAIL = 1000  # bytes
+
+
+class View:
+    """Counts, and for each job where it runs, how long it has, and the last line of its log."""
+
+    def __init__(self, stream: TextIO = sys.stderr):
+        self.stream, self.live = stream, stream.isatty()
+        self.began = self.shown = time.monotonic()
+        self.lines = 0  # at the foot of the terminal
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self.clear()
+        print(text, file=self.stream, flush=True)
+
+    def show(self, states: list[str], jobs: list) -> None:
+        """Draw the present state, if the last drawing is old enough."""
+        now = time.monotonic()
+        if now - self.shown < (TERMINAL_SECONDS if self.live else LOG_SECONDS):
+            return
+        self.shown = now
+        text = summary(Counter(states), len(jobs), now - self.began)
+        if not self.live:
+            print(text, file=self.stream, flush=True)
+            return
+        width, height = shutil.get_terminal_size()
+        rows = [
+            f"  {job.name:<32} {job.device:>4} {duration(now - job.began):>8}  {last_line(job.log)}" for job in jobs
+        ]
+        rows = [text, *rows[: height - 2]]
+        self.clear()
+        print(*(row[: width - 1] for row in rows), sep="\n", file=self.stream, flush=True)
+        self.lines = len(rows)
+
+    def clear(self) -> None:
+        """Take the lines at the foot away."""
+        if self.lines:
+            self.stream.write(f"\x1b[{self.lines}F\x1b[J")
+        self.lines = 0
+
+
+def summary(states: Counter, running: int, seconds: float) -> str:
+    """One line about all stages; the time left is that of the stages so far, so it is known when some are done."""
+    waiting = states["waiting"] - running
+    text = f"{states['done']} of {states.total()} stages done, {running} running, {waiting} waiting"
+    for state in ("failed", "skipped"):
+        if states[state]:
+            text += f", {states[state]} {state}"
+    text += f"; {duration(seconds)} so far"
+    if states["done"]:
+        text += f", about {duration(seconds / states['done'] * states['waiting'])} left"
+    return text
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that has text; "" without one."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - TAIL))
+        lines = file.read().decode(errors="replace").replace("\r", "\n").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
