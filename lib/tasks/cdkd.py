@@ -127,7 +127,7 @@ class CrossDomainDistillation(Task):
             targets = [axis.float() for axis in self.teacher.classify(teacher_maps)] if self.classes else ()
             teacher_maps = teacher_maps.float()
         maps = self.student.maps(batch.images["student"])
-        outputs = self.student.classify(maps) if self.student.output == "simcc" else [maps]
+        outputs = self.student.outputs(maps)
         losses = self.base.losses(outputs, batch)
         bins = outputs[0][0, 0].numel()
         if self.released:
