@@ -1,5 +1,7 @@
 """A dozen drawn people that a network learns by heart, and what every such network has to show."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import torch
@@ -37,15 +39,20 @@ def people(side: int, *larger: int, count: int = PEOPLE) -> Batch:
     return Batch(views, keypoints, torch.ones(count, JOINTS, dtype=torch.bool), np.arange(count))
 
 
-def train(task: Task, batch: Batch, steps: int, lr: float) -> list[dict[str, float]]:
-    """Minimise the sum of the task's losses with Adam, the rate falling to nothing; return the losses."""
+def train(task: Task, batch: Batch, steps: int, lr: float, blur: float = 0.0) -> list[dict[str, float]]:
+    """Minimise the sum of the task's losses with Adam, the rate falling to nothing; return the losses.
+
+    blur: the standard deviation in px of what is added to the labels, other numbers in each step.
+    """
+    generator = torch.Generator().manual_seed(0)
     parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     history = []
     task.train()
     for _ in range(steps):
-        losses = task(batch)
+        noise = blur * torch.randn(batch.keypoints.shape, generator=generator)
+        losses = task(replace(batch, keypoints=batch.keypoints + noise))
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()

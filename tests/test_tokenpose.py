@@ -145,9 +145,9 @@ def test_the_loss_teaches_everything(kind):
     assert by_heart.taught(task, by_heart.people(32), "mse") == by_heart.names(task, "")
 
 
-@pytest.mark.parametrize("kind", ["base", "large"])
-def test_a_dozen_people_are_learned_by_heart(kind):
+@pytest.mark.parametrize("kind, steps, lr", [("base", 150, 1e-2), ("large", 220, 5e-3)])
+def test_a_dozen_people_are_learned_by_heart(kind, steps, lr):
     task, batch = task_of(network(kind, width=8, stem=16, channels=64), 32), by_heart.people(32)
     assert by_heart.score(task, batch) < 20
-    by_heart.train(task, batch, steps=150, lr=1e-2)
+    by_heart.train(task, batch, steps, lr)
     assert by_heart.score(task, batch) > 90

@@ -1,0 +1,44 @@
+"""Regression of coordinates from labels alone."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.codecs.coordinates import CoordinatesCodec
+from lib.data.batches import Batch
+from lib.tasks.supervised import Supervised, swapped
+
+Outputs = tuple[Tensor, Tensor, Tensor]  # fractions and deviations (B, K, 2), scores (B, K)
+
+
+class CoordinatesSupervised(Supervised):
+    """The smooth absolute error of the joints' fractions of the view, mean over coordinates, joints and batch.
+
+    It is DistilPose's loss of labels, and what its student is compared with. Joints outside the view have no loss.
+    Networks of coordinates give fractions and deviations (B, K, 2), and scores (B, K).
+    """
+
+    codec: CoordinatesCodec
+
+    def labelled(self, batch: Batch) -> Tensor:
+        """Which joints (B, K) have a label within the view."""
+        return batch.visible & self.codec.inside(batch.keypoints)
+
+    def regression(self, fractions: Tensor, batch: Batch) -> Tensor:
+        """The loss of fractions (B, K, 2)."""
+        errors = F.smooth_l1_loss(fractions.float(), self.codec.encode(batch.keypoints), reduction="none")
+        return torch.where(self.labelled(batch)[..., None], errors, 0).mean()
+
+    def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        return {"regression": self.regression(outputs[0], batch)}
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor]:
+        fractions, _, scores = self.student(images)
+        if flip_test:
+            order = swapped(scores.shape[1], self.flip_pairs)
+            mirrored, _, their_scores = self.student(images.flip(3))
+            across, down = mirrored[:, order].unbind(-1)
+            fractions = (fractions + torch.stack((1 - across, down), dim=-1)) / 2
+            scores = (scores + their_scores[:, order]) / 2
+        return self.codec.decode(fractions), scores.float()
