@@ -1,6 +1,7 @@
 """A dozen drawn people that a network learns by heart, and what every such network has to show."""
 
 from dataclasses import replace
+from itertools import islice, repeat
 
 import cv2
 import numpy as np
@@ -17,10 +18,20 @@ PEOPLE = 12
 FLIP_PAIRS = ((0, 5), (1, 4), (2, 3), (6, 11), (7, 10), (8, 9))
 
 
+def foreshortened(joints: np.ndarray) -> bool:
+    """Say whether the torso of joints (14, 2) is less than a quarter of their extent."""
+    extent = (joints.max(0) - joints.min(0)).max()
+    return bool(torso(joints[None], np.ones((1, JOINTS), bool))[0] < 0.25 * extent)
+
+
 def people(side: int, *larger: int, count: int = PEOPLE) -> Batch:
-    """Drawn people in square views: "student" of `side` px, and "teacher" of a larger one; all joints are labelled."""
+    """Drawn people in square views: "student" of `side` px, and "teacher" of a larger one; all joints are labelled.
+
+    Nobody whose torso, which PCK is measured by, is foreshortened to less than a quarter of the body's extent.
+    """
     rng = np.random.default_rng(5)
-    figures = [picture(rng) for _ in range(count)]
+    drawn = map(picture, repeat(rng))
+    figures = list(islice((figure for figure in drawn if not foreshortened(figure.points[:JOINTS])), count))
     views, keypoints = {}, None
     for name, size in zip(("student", "teacher"), (side, *larger), strict=False):
         images, points = [], []
