@@ -14,7 +14,7 @@ from lib.metrics.complexity import count
 from lib.models.distilpose import DistilPose
 from lib.models.tokenpose import TokenPose
 from lib.tasks.distilpose import TokenDistillation, at, simulated
-from lib.tasks.supervised import Supervised
+from lib.tasks.heatmap import Supervised
 from tests import by_heart
 
 SMALL = {"input_size": (32, 32), "patch": (2, 2), "width": 4, "blocks": 1, "modules": (1, 1, 1), "stem": 8}

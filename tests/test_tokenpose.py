@@ -11,7 +11,7 @@ from lib.errors import InputError
 from lib.metrics.complexity import count
 from lib.models.tokenpose import TokenPose
 from lib.models.tokens import Layer, sine_positions
-from lib.tasks.supervised import Supervised
+from lib.tasks.heatmap import Supervised
 from tests import by_heart
 
 SMALL = {"width": 4, "blocks": 1, "modules": (1, 1, 1), "stem": 8, "channels": 16, "depth": 3}

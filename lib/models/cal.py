@@ -56,3 +56,6 @@ class CAL(PoseNetwork):
 
     def outputs(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         return maps[:, : self.joints], maps[:, self.joints :].unflatten(1, (self.joints, 2))
+
+
+build = CAL  # for build_model

@@ -46,3 +46,6 @@ class DistilPose(TokenNetwork):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.read(self.tokens(images))
+
+
+build = DistilPose  # for build_model

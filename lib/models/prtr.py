@@ -135,3 +135,6 @@ class PRTR(nn.Module):
             after.append(self.norm(tokens))
         states = torch.stack(after)
         return self.classify(states), self.place(states).sigmoid()
+
+
+build = PRTR  # for build_model

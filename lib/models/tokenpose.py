@@ -54,3 +54,6 @@ class TokenPose(TokenNetwork):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [self.read(self.tokens(images))]
+
+
+build = TokenPose  # for build_model

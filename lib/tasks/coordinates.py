@@ -1,12 +1,15 @@
 """Regression of coordinates from labels alone."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.codecs.coordinates import CoordinatesCodec
 from lib.data.batches import Batch
-from lib.tasks.supervised import Supervised, swapped
+from lib.runs import Run
+from lib.tasks.heatmap import Supervised, labelled_mean, swapped
 
 Outputs = tuple[Tensor, Tensor, Tensor]  # fractions and deviations (B, K, 2), scores (B, K)
 
@@ -32,6 +35,11 @@ class CoordinatesSupervised(Supervised):
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         return {"regression": self.regression(outputs[0], batch)}
 
+    def errors(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """The distance in px, of joints inside the view."""
+        distances = torch.linalg.vector_norm(self.codec.decode(outputs[0]) - batch.keypoints, dim=2)
+        return labelled_mean(distances, self.labelled(batch))
+
     @torch.no_grad()
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor]:
         fractions, _, scores = self.student(images)
@@ -42,3 +50,8 @@ class CoordinatesSupervised(Supervised):
             fractions = (fractions + torch.stack((1 - across, down), dim=-1)) / 2
             scores = (scores + their_scores[:, order]) / 2
         return self.codec.decode(fractions), scores.float()
+
+
+def build(run: Run, student: nn.Module, flip_pairs: Sequence[tuple[int, int]]) -> CoordinatesSupervised:
+    """The task of a run whose network ends in coordinates."""
+    return CoordinatesSupervised(student, CoordinatesCodec(run.input), flip_pairs)

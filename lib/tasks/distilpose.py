@@ -1,6 +1,7 @@
 """DistilPose: a network of coordinates learns from one of heatmaps with the same tokens (Ye et al., CVPR 2023)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,9 @@ from lib.codecs.coordinates import CoordinatesCodec
 from lib.data.batches import Batch
 from lib.errors import InputError
 from lib.models.tokenpose import TokenPose
+from lib.runs import Run
 from lib.tasks.coordinates import CoordinatesSupervised
+from lib.tasks.heatmap import Supervised
 
 WEIGHTS = {"tokens": 5e-4, "heatmap": 1.0, "score": 0.01}
 
@@ -56,19 +59,13 @@ class TokenDistillation(CoordinatesSupervised):
                 "the teacher of a distilpose is a tokenpose of kind base with the same input, patches and channels: "
                 "choose a run with such a model"
             )
-        self._frozen = (teacher.eval().requires_grad_(False),)  # a tuple, or nn.Module would make it a submodule
-
-    @property
-    def teacher(self) -> TokenPose:
-        """The fixed network; it stays on the device and in the mode it came with."""
-        return self._frozen[0]
+        self.learn_from(teacher)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        images = batch.images["student"]
-        with torch.no_grad():
+        with self.teaching(batch) as images:
             theirs = self.teacher.tokens(images)
             heatmaps = self.teacher.read(theirs).float()
-        ours = self.student.tokens(images)
+        ours = self.student.tokens(batch.images["student"])
         fractions, deviations, scores = self.student.read(ours)
         labelled = self.labelled(batch)
         drawn = (simulated(fractions, deviations, heatmaps.shape[-2:]) - heatmaps).square().mean((2, 3))
@@ -80,3 +77,8 @@ class TokenDistillation(CoordinatesSupervised):
         }
         losses = {name: WEIGHTS[name] * loss for name, loss in losses.items()}
         return {"regression": self.regression(fractions, batch)} | losses
+
+
+def build(run: Run, labels: Supervised, teacher: nn.Module, prior: Path | None) -> TokenDistillation:
+    """The task of a run with this method."""
+    return TokenDistillation(labels.student, labels.codec, labels.flip_pairs, teacher)

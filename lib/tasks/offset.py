@@ -3,12 +3,15 @@
 The authors' public code and its configuration for 64 x 48 px decide what the text leaves open.
 """
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.codecs.offset import OffsetCodec
 from lib.data.batches import Batch
-from lib.tasks.supervised import Supervised, swapped
+from lib.runs import Run
+from lib.tasks.heatmap import Supervised, labelled_mean, swapped
 from lib.training.distributed import mean_over_processes
 
 OFFSET_WEIGHT = 0.7
@@ -67,6 +70,11 @@ class ConfidenceAware(Supervised):
             "offset": OFFSET_WEIGHT * torch.where(labelled, distances, 0).mean(),
         }
 
+    def errors(self, outputs: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+        """Squared error of the heatmaps, summed over pixels, of joints inside the view."""
+        squares = (outputs[0].float() - self.codec.encode(batch.keypoints)[0]).square().sum((2, 3))
+        return labelled_mean(squares, batch.visible & self.codec.inside(batch.keypoints))
+
     @torch.no_grad()
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor]:
         heatmaps, offsets = self.student(images)
@@ -76,3 +84,8 @@ class ConfidenceAware(Supervised):
             their_offsets = their_offsets * their_offsets.new_tensor([-1, 1])[:, None, None]
             heatmaps, offsets = (heatmaps + mirrored) / 2, (offsets + their_offsets) / 2
         return self.codec.decode(heatmaps, offsets)
+
+
+def build(run: Run, student: nn.Module, flip_pairs: Sequence[tuple[int, int]]) -> ConfidenceAware:
+    """The task of a run whose network ends in heatmaps and offsets."""
+    return ConfidenceAware(student, OffsetCodec(run.input, **run.codec), flip_pairs)

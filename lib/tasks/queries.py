@@ -1,12 +1,15 @@
 """Queries that claim and place joints (PRTR, Li et al., CVPR 2021) from labels alone."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.codecs.queries import QueriesCodec
 from lib.data.batches import Batch
-from lib.tasks.supervised import Supervised, swapped
+from lib.runs import Run
+from lib.tasks.heatmap import Supervised, labelled_mean, swapped
 
 NONE_WEIGHT = 0.1  # of a query that is no joint, beside that of one that is
 PLACE_WEIGHT = 5
@@ -39,6 +42,12 @@ class QueriesSupervised(Supervised):
             total["place"] += PLACE_WEIGHT * torch.where(labelled, errors, 0).sum(1).mean()
         return total
 
+    def errors(self, outputs: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+        """The distance in px after the last layer, of joints inside the view."""
+        found = self.codec.decode(self.codec.read(*(output[-1] for output in outputs))[0])
+        distances = torch.linalg.vector_norm(found - batch.keypoints, dim=2)
+        return labelled_mean(distances, batch.visible & self.codec.inside(batch.keypoints))
+
     @torch.no_grad()
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor]:
         fractions, scores = self.codec.read(*(output[-1] for output in self.student(images)))
@@ -49,3 +58,8 @@ class QueriesSupervised(Supervised):
             fractions = (fractions + torch.stack((1 - across, down), dim=-1)) / 2
             scores = (scores + their_scores[:, order]) / 2
         return self.codec.decode(fractions), scores
+
+
+def build(run: Run, student: nn.Module, flip_pairs: Sequence[tuple[int, int]]) -> QueriesSupervised:
+    """The task of a run whose network ends in queries."""
+    return QueriesSupervised(student, QueriesCodec(run.input), flip_pairs)

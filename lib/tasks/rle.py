@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from lib.codecs.coordinates import CoordinatesCodec
 from lib.data.batches import Batch
+from lib.runs import Run
 from lib.tasks.coordinates import CoordinatesSupervised, Outputs
+from lib.tasks.heatmap import Supervised
 
 COUPLINGS, HIDDEN = 6, 64
 GAIN = 0.01  # of the flow's first weights: it starts as the normal distribution
@@ -85,3 +88,8 @@ class ResidualLogLikelihood(CoordinatesSupervised):
         distances = errors.abs().sum(2) / math.sqrt(2) + math.log(2 * math.pi)
         losses = {"flow": sizes - density, "laplace": sizes + distances}
         return {name: torch.where(labelled, loss, 0).sum(1).mean() for name, loss in losses.items()}
+
+
+def build(run: Run, labels: Supervised, teacher: nn.Module | None, prior: Path | None) -> ResidualLogLikelihood:
+    """The task of a run with this method."""
+    return ResidualLogLikelihood(labels.student, labels.codec, labels.flip_pairs)
