@@ -133,7 +133,8 @@ class CrossDomainDistillation(Task):
         if self.released:
             losses = {name: RELEASED_TASK * loss / bins for name, loss in losses.items()}
         if self.projectors:
-            pair = self.projectors(maps.detach() if self.released else maps, teacher_maps)
+            own, theirs = (part[:, : self.student.joints] for part in (maps, teacher_maps))  # CAL's offsets come after
+            pair = self.projectors(own.detach() if self.released else own, theirs)
             losses["features"] = self.value("alpha") * cosine_distance(*pair)
         if self.classes:
             tau, axes = self.value("tau"), zip(outputs, self.classes, targets, strict=True)
