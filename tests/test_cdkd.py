@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.codecs.heatmap import HeatmapCodec
+from lib.codecs.offset import OffsetCodec
 from lib.codecs.simcc import SimccCodec
 from lib.data.batches import Batch
 from lib.errors import InputError
@@ -18,6 +19,7 @@ from lib.models import build_model
 from lib.tasks import build_task
 from lib.tasks.cdkd import CrossDomainDistillation, cosine_distance, cross_class_kl
 from lib.tasks.heatmap import Supervised
+from lib.tasks.offset import ConfidenceAware
 from lib.tasks.simcc import SimccSupervised
 from tests import toy
 
@@ -329,3 +331,19 @@ def test_build_task_follows_the_run():
     assert values(task) == pytest.approx({"tau": 7.0, "alpha": 0.5, "beta": 3.0})
     assert list(task.learned) == ["tau", "beta"] and not task.released and task.batch_size == run.batch_size
     assert str(task.projectors) == str(task_of(**changes).projectors)
+
+
+def test_sape_compares_the_heatmaps_of_cal_and_leaves_its_offsets_alone():
+    sizes = {key: value for key, value in HRNET.items() if key != "name"}
+    torch.manual_seed(0)
+    student, teacher = (build_model({"name": "cal", **sizes}) for _ in range(2))
+    sizes = {"student_input": (SIDE, SIDE), "teacher_input": (LARGE, LARGE), "batch_size": 4}
+    settings = METHOD | {"logits": "none"} | sizes
+    base = ConfidenceAware(student, OffsetCodec((SIDE, SIDE)), toy.FLIP_PAIRS)
+    task = CrossDomainDistillation(base, teacher, **settings).eval()
+    assert {"heatmap", "offset", "features"} == task(batch()).keys()
+    everything = {name for name, _ in task.named_parameters()}
+    of_offsets = {name for name in everything if ".offset_" in name}
+    assert of_offsets and learns(task, "features") == everything - of_offsets
+    aligned = {name for name in everything if name.startswith("projectors.")}
+    assert learns(task, "heatmap", "offset") == everything - aligned

@@ -18,12 +18,15 @@ TERMS = {
     "stb": "no licence stated; its authors ask to be cited",
     "freihand": "for research only; commercial use is prohibited by its owners",
 }
-TOLD = {"heatmap": "px of the picture, with a score each", "simcc": "px of the picture, with a score each"} | {
-    "pose": "mm at the mean size of the hands trained on"
-}
+TOLD = dict.fromkeys(
+    ("heatmap", "simcc", "offset", "coordinates", "queries"), "px of the picture, with a score each"
+) | {"pose": "mm at the mean size of the hands trained on"}
 READ = {
     "heatmap": "one heatmap per joint, of which the maximum is read",
     "simcc": "SimCC's classes of each joint's column and row",
+    "offset": "one heatmap per joint, at whose maximum an offset is read",
+    "coordinates": "the position of each joint as a share of the view",
+    "queries": "queries, of which each joint is given one and its position",
     "pose": "the position of each joint in space, relative to the wrist and in units of one bone",
 }
 

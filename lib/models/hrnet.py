@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.models.posenet import PoseNetwork, check_counts, check_list
 
@@ -23,13 +23,37 @@ def configuration(width: int, blocks: int, modules: Sequence[int], stem: int) ->
     return {"stem_width": stem, **stages}
 
 
+def check_hrnet(name: str, width: int, blocks: int, modules: Sequence[int], stem: int) -> None:
+    """Raise InputError unless these are sizes of an HRNet, inside the network `name`."""
+    check_counts(name, width=width, blocks=blocks, stem=stem)
+    check_list(name, "modules", modules, 3)
+
+
+def build_backbone(width: int, blocks: int, modules: Sequence[int], stem: int) -> nn.Module:
+    """Build timm's HRNet up to its finest maps: images (B, 3, H, W) -> list of one (B, width, H/4, W/4).
+
+    Without the last fusion's outputs other than the finest one, from which nothing would follow.
+    """
+    from timm.models.hrnet import HighResolutionNetFeatures  # takes seconds, and every stage imports this package
+
+    sizes = configuration(width, blocks, modules, stem)
+    backbone = HighResolutionNetFeatures(sizes, feature_location="", out_indices=(1,))
+    last = backbone.stage4[-1]
+    last.fuse_layers = last.fuse_layers[:1]
+    return backbone
+
+
+def published_name(width: int, blocks: int, modules: Sequence[int], stem: int) -> str | None:
+    """The name of the published HRNet of this size, None where there is none."""
+    return f"HRNet-W{width}" if (blocks, tuple(modules), stem) == (4, (1, 4, 3), 64) else None
+
+
 class HRNet(PoseNetwork):
     """HRNet: parallel branches from a quarter to 1/32 of the image that exchange features after every module.
 
     width: channels of the finest branch, doubled from one branch to the next. blocks: of each branch of a module, and
     of the first stage. modules: of stages 2 to 4. stem: channels of the first convolution and planes of the first
-    stage; the second convolution has 64 channels. The defaults are the depth and stem of all published ones. The
-    backbone is timm's, without the last fusion's outputs other than the finest one, from which nothing would follow.
+    stage; the second convolution has 64 channels. The defaults are the depth and stem of all published ones.
     Initialisation is timm's for the backbone (He et al., fan-out) and PyTorch's default for the head.
     head, split, input_size and shapes: see PoseNetwork, which raises InputError, too.
     """
@@ -45,16 +69,10 @@ class HRNet(PoseNetwork):
         split: float = 2.0,
         input_size: Sequence[int] | None = None,
     ):
-        check_counts("hrnet", width=width, blocks=blocks, stem=stem)
-        check_list("hrnet", "modules", modules, 3)
+        check_hrnet("hrnet", width, blocks, modules, stem)
         super().__init__("hrnet", joints, width, head, split, input_size)
-        from timm.models.hrnet import HighResolutionNetFeatures  # takes seconds, and every stage imports this package
-
-        sizes = configuration(width, blocks, modules, stem)
-        self.backbone = HighResolutionNetFeatures(sizes, feature_location="", out_indices=(1,))
-        last = self.backbone.stage4[-1]
-        last.fuse_layers = last.fuse_layers[:1]
-        self.published = f"HRNet-W{width}" if (blocks, tuple(modules), stem) == (4, (1, 4, 3), 64) else None
+        self.backbone = build_backbone(width, blocks, modules, stem)
+        self.published = published_name(width, blocks, modules, stem)
 
     def features(self, images: Tensor) -> Tensor:
         return self.backbone(images)[0]

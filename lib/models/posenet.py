@@ -1,4 +1,4 @@
-"""What HRNet and SimpleBaseline share: a map per joint at a quarter of the image, as heatmaps or as SimCC's classes."""
+"""What HRNet, SimpleBaseline and CAL share: joints' maps at a quarter of the image, heatmaps or for SimCC's classes."""
 
 from collections.abc import Sequence
 
@@ -89,6 +89,9 @@ class PoseNetwork(nn.Module):
         pixels = maps.flatten(2)
         return self.columns(pixels), self.rows(pixels)
 
-    def forward(self, images: Tensor) -> list[Tensor] | tuple[Tensor, Tensor]:
-        maps = self.maps(images)
+    def outputs(self, maps: Tensor) -> list[Tensor] | tuple[Tensor, Tensor]:
+        """What the network tells, of the joints' maps."""
         return self.classify(maps) if self.output == "simcc" else [maps]
+
+    def forward(self, images: Tensor) -> list[Tensor] | tuple[Tensor, Tensor]:
+        return self.outputs(self.maps(images))

@@ -68,7 +68,7 @@ class Run(okdhp.BranchedRun):
 class Settings(BodyPaper[Run], Distillation):
     """Settings that all runs share, schedules by architecture, and the runs."""
 
-    outputs: ClassVar[tuple[str, ...]] = ("heatmap", "simcc")
+    outputs: ClassVar[tuple[str, ...]] = ("heatmap", "simcc", "offset", "coordinates", "queries")
 
     pretrained: bool
     antialias: bool
@@ -88,11 +88,13 @@ class Settings(BodyPaper[Run], Distillation):
         if run.auxiliary:
             settings = {name: getattr(run, name) for name in okdhp.Distillation.model_fields}
             return okdhp.branched(run, sizes, okdhp.Distillation(**settings).model_dump())
+        if sizes.network.name in ("rle", "distilpose"):  # competitors with a method of their own
+            return Method(sizes.network.name, {})
         if not run.teacher:
             return None
         settings = self.chosen(Distillation, run)
         if settings["logits"] != "none" and sizes.network.output != "simcc":
-            raise ValueError("a head for heatmaps has no classes to align: logits: none")
+            raise ValueError(f"a network of the output {sizes.network.output} has no classes to align: logits: none")
         return Method("cdkd", settings)
 
     def codec(self, run: Run, network: Network, dataset: str) -> dict[str, Any]:

@@ -144,8 +144,8 @@ def check_partners(params: Params, paper: str, key: str, run: BaseRun) -> None:
 def check_teacher(params: Params, key: str, run: BaseRun, teacher: BaseRun) -> None:
     """Refuse a teacher whose outputs cannot be compared with the student's."""
     student, other = params.models[run.model], params.models[teacher.model]
-    if student.output != other.output:
-        raise InputError(f"{key}.teacher is {run.teacher}, of output {other.output}, not {student.output}")
+    if student.learns_from != other.output:
+        raise InputError(f"{key}.teacher is {run.teacher}, of output {other.output}, not {student.learns_from}")
     crops = params.common.crops[run.crops].input
     small, large = run.size(crops), teacher.size(crops)
     if any(bigger % side for side, bigger in zip(small, large, strict=True)):

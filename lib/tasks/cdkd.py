@@ -127,13 +127,14 @@ class CrossDomainDistillation(Task):
             targets = [axis.float() for axis in self.teacher.classify(teacher_maps)] if self.classes else ()
             teacher_maps = teacher_maps.float()
         maps = self.student.maps(batch.images["student"])
-        outputs = self.student.classify(maps) if self.student.output == "simcc" else [maps]
+        outputs = self.student.outputs(maps)
         losses = self.base.losses(outputs, batch)
         bins = outputs[0][0, 0].numel()
         if self.released:
             losses = {name: RELEASED_TASK * loss / bins for name, loss in losses.items()}
         if self.projectors:
-            pair = self.projectors(maps.detach() if self.released else maps, teacher_maps)
+            own, theirs = (part[:, : self.student.joints] for part in (maps, teacher_maps))  # CAL's offsets come after
+            pair = self.projectors(own.detach() if self.released else own, theirs)
             losses["features"] = self.value("alpha") * cosine_distance(*pair)
         if self.classes:
             tau, axes = self.value("tau"), zip(outputs, self.classes, targets, strict=True)

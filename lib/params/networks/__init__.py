@@ -24,6 +24,11 @@ class Network(Section, ABC):
         return "heatmap"
 
     @property
+    def learns_from(self) -> str:
+        """The output of a teacher."""
+        return self.output
+
+    @property
     def published(self) -> bool:
         """Whether there are ImageNet weights for its backbone where it has the published size."""
         return False

@@ -35,20 +35,32 @@ class HeadNetwork(networks.Network):
         return {"split": self.split} if self.head == "simcc" else {}
 
 
-class Network(HeadNetwork):
-    """By default with the depth of all published ones.
+class Backbone(networks.Network):
+    """A network on HRNet, by default with the depth of all published ones.
 
     blocks: of each branch of a module; modules: of stages 2 to 4; stem: channels of the first convolution and planes of
     the first stage.
     """
 
-    name: Literal["hrnet"]
     width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)]
     blocks: Parts = 4
     modules: tuple[Parts, Parts, Parts] = (1, 4, 3)
     stem: Annotated[int, Field(ge=8, le=4096, multiple_of=8)] = 64
 
+    @property
+    def published(self) -> bool:
+        return True
+
     def scaled(self, scale: Scale, share: float) -> Self:
         depth = {"blocks": scale.deep(self.blocks), "modules": tuple(map(scale.deep, self.modules))}
         width = {"width": scale.wide(self.width, 4), "stem": scale.wide(self.stem, 8)}
-        return self.model_copy(update=depth | width | self.scaled_split(share))
+        return self.model_copy(update=depth | width)
+
+
+class Network(HeadNetwork, Backbone):
+    """HRNet itself."""
+
+    name: Literal["hrnet"]
+
+    def scaled(self, scale: Scale, share: float) -> Self:
+        return Backbone.scaled(self, scale, share).model_copy(update=self.scaled_split(share))
