@@ -3,8 +3,8 @@
 import contextlib
 from pathlib import Path
 
-from lib.data.packing import pack
 from lib.data.formats import lsp, rhd, rhd_synthetic
+from lib.data.packing import pack
 from tests import toy
 
 HRNET = {"name": "hrnet", "width": 4, "blocks": 1, "modules": [1, 1, 1], "stem": 8, "head": "simcc", "split": 2.0}
