@@ -159,16 +159,18 @@ def test_the_card_has_the_header_that_hugging_face_reads(project, monkeypatch):
     monkeypatch.chdir(project)
     student = open_student(project / "models/fpd/student")
     metrics = measured(student, again=False)
-    text = card(student.label.model_copy(update={"metrics": metrics}), project / "pose.onnx", 12_345, "Checked.")
+    label = student.label.model_copy(update={"metrics": metrics})
+    text = card(label, project / "pose.onnx", 12_345, "Checked.")
     _, header, body = text.split("---\n", 2)
     read = yaml.safe_load(header)
-    assert (
-        read["library_name"] == "onnx" and read["pipeline_tag"] == "keypoint-detection" and read["license"] == "other"
-    )
+    words = [read[key] for key in ("library_name", "pipeline_tag", "license")]
+    assert words == ["onnx", "keypoint-detection", "other"]
     (result,) = read["model-index"][0]["results"]
     assert result["metrics"] == [{"type": "mean PCK@0.2", "value": pytest.approx(metrics["mean"], abs=1e-4)}]
     assert result["dataset"] == {"type": "lsp", "name": "LSP", "split": "validation"}
-    assert "pictures that this project has drawn" in body and "0.01 M parameters" in body and "(n, 64, 64, 3)" in body
+    assert "0.01 M parameters" in body and "(n, 64, 64, 3)" in body and "terms: pictures of Flickr's users" in body
+    drawn = card(label.model_copy(update={"source": "synthetic"}), project / "pose.safetensors", 12_345, "")
+    assert "pictures that this project has drawn" in drawn and "proves nothing about photographs" in drawn
     assert "Not measured" in card(student.label, project / "pose.onnx", 1, "")
 
 

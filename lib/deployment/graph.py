@@ -129,7 +129,19 @@ def open_graph(path: Path, threads: int = 0) -> tuple[Label, Graph]:
         raise
     except Exception as error:  # whatever the parser stumbles over
         raise InputError(f"{path} is not an ONNX graph ({first_line(error)}): export the student again") from None
-    return parse_label(path, session.get_modelmeta().custom_metadata_map), Graph(session)
+    label = parse_label(path, session.get_modelmeta().custom_metadata_map)
+    if shapes(session.get_inputs()) != [["image", "tensor(uint8)", *label.input, 3]]:
+        raise InputError(f"{path} does not see what its label says: export the student again")
+    joints, numbers = len(label.joints), "tensor(float)"
+    told = [["keypoints", numbers, joints, 2], ["scores", numbers, joints]]
+    if shapes(session.get_outputs()) != ([["pose", numbers, joints, 3]] if label.output == "pose" else told):
+        raise InputError(f"{path} does not tell what its label says: export the student again")
+    return label, Graph(session)
+
+
+def shapes(ends: list[Any]) -> list[list[Any]]:
+    """Names, types and sizes, but for the batch's, of what goes into a graph or comes out."""
+    return [[end.name, end.type, *end.shape[1:]] for end in ends]
 
 
 def session_of(content: bytes, threads: int) -> Any:
