@@ -117,6 +117,7 @@ def speed(paper: Paper, complexity: Mapping[str, Any]) -> list[str]:
         "## Measured speed",
         f"{text}.",
         make.speed_table(timed, inputs, columns, complexity["batch_sizes"], complexity["reference"]),
+        *(make.latencies(load("latency"), inputs) if (Path("reports/metrics") / "latency.json").is_file() else ()),
     ]
 
 

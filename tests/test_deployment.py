@@ -15,6 +15,7 @@ from lib.deployment import photos, pictures
 from lib.deployment.students import locate, open_student
 from lib.errors import InputError
 from lib.hands.joints import ROOT
+from lib.labels import label_weights, read_label
 from stages import predict, run
 from tests import students
 
@@ -174,6 +175,16 @@ def test_a_student_is_found_in_its_folders(project, tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"")
     with pytest.raises(InputError, match="is no student"):
         open_student(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize("codec", [{"sigma": "wide"}, {"sigma": 0.0}, {"spread": 1.0}, {"sigma": [1.0]}])
+def test_a_label_that_does_not_fit_its_network_is_refused(project, tmp_path, codec):
+    path = tmp_path / "weights.safetensors"
+    shutil.copy(project / "models/fpd/student/seed0/weights.safetensors", path)
+    label_weights(path, read_label(path).model_copy(update={"codec": codec}))
+    with pytest.raises(InputError, match="cannot be used") as error:
+        open_student(path)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_skeleton_is_drawn_where_the_joints_are():

@@ -18,6 +18,7 @@ from lib.deployment.students import Student
 from lib.errors import InputError, first_line
 from lib.files import atomic
 from lib.labels import Label, parse_label
+from lib.runs import Size
 from lib.tasks import Task
 
 NEAR, CLOSE = 0.01, 1e-4  # px of the input, and of scores (poses: of a unit): what two programs may differ by
@@ -59,7 +60,7 @@ def export(student: Student, path: Path, crops: Crops) -> Difference:
         raise InputError(f"{student.path} is a graph already: export the weights it was made of")
     onnx = needed("onnx")
     needed("onnxscript")
-    program = convert(Pipeline(student.task.cpu(), student.label.flip_test).eval(), student.label)
+    program = convert(Pipeline(student.task.cpu(), student.label.flip_test).eval(), student.label.input)
     metadata = {name: json.dumps(value) for name, value in student.label.model_dump(mode="json").items()}
     model = program.model_proto
     onnx.helper.set_model_props(model, metadata)
@@ -74,10 +75,10 @@ def export(student: Student, path: Path, crops: Crops) -> Difference:
     return found
 
 
-def convert(pipeline: Pipeline, label: Label) -> Any:
-    """The ONNX program of a pipeline."""
-    example = torch.zeros(2, *label.input, 3, dtype=torch.uint8)
-    outputs = ["pose"] if label.output == "pose" else ["keypoints", "scores"]
+def convert(pipeline: Pipeline, input_size: Size) -> Any:
+    """The ONNX program of a pipeline for views of (height, width) px."""
+    example = torch.zeros(2, *input_size, 3, dtype=torch.uint8)
+    outputs = ["pose"] if pipeline.task.student.output == "pose" else ["keypoints", "scores"]
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of deprecated names in the exporter itself
@@ -121,16 +122,35 @@ def open_graph(path: Path, threads: int = 0) -> tuple[Label, Graph]:
 
     Raises InputError where a package is missing and where the file is no graph, or none of this project.
     """
+    content = path.read_bytes()
+    try:
+        session = session_of(content, threads)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the parser stumbles over
+        raise InputError(f"{path} is not an ONNX graph ({first_line(error)}): export the student again") from None
+    label = parse_label(path, session.get_modelmeta().custom_metadata_map)
+    if shapes(session.get_inputs()) != [["image", "tensor(uint8)", *label.input, 3]]:
+        raise InputError(f"{path} does not see what its label says: export the student again")
+    joints, numbers = len(label.joints), "tensor(float)"
+    told = [["keypoints", numbers, joints, 2], ["scores", numbers, joints]]
+    if shapes(session.get_outputs()) != ([["pose", numbers, joints, 3]] if label.output == "pose" else told):
+        raise InputError(f"{path} does not tell what its label says: export the student again")
+    return label, Graph(session)
+
+
+def shapes(ends: list[Any]) -> list[list[Any]]:
+    """Names, types and sizes, but for the batch's, of what goes into a graph or comes out."""
+    return [[end.name, end.type, *end.shape[1:]] for end in ends]
+
+
+def session_of(content: bytes, threads: int) -> Any:
+    """A graph ready to run."""
     runtime = needed("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
-    content = path.read_bytes()
-    try:
-        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # whatever the parser stumbles over
-        raise InputError(f"{path} is not an ONNX graph ({first_line(error)}): export the student again") from None
-    return parse_label(path, session.get_modelmeta().custom_metadata_map), Graph(session)
+    return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def needed(name: str) -> Any:

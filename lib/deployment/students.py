@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -108,6 +109,8 @@ def student_of(path: Path, label: Label, network: nn.Module) -> Student:
     try:
         # A label has a run's input and codec, of which the task of labels alone is built.
         task = find("lib.tasks", label.output, f"the output of {path}").build(label, network, label.flip_pairs)
-        return Student(path, label, task.eval())
-    except TypeError as error:
-        raise InputError(f"{path} has no codec of this project ({first_line(error)}): train it again") from None
+        device = next(network.parameters()).device
+        task.eval().predict(torch.zeros(1, 3, *label.input, device=device))  # whether all of it fits together
+        return Student(path, label, task)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise InputError(f"{path} cannot be used ({first_line(error)}): train it again") from None

@@ -275,6 +275,27 @@ def speed_table(
     return markdown(header, rows, 2)
 
 
+def latencies(found: Mapping[str, Any], inputs: Mapping[str, Sequence[int]]) -> list[str]:
+    """What `python -m stages.latency` has measured of these networks, if anything: words and a table.
+
+    inputs: height and width in px of each network's image.
+    """
+    networks = {name: times for name, times in found.get("networks", {}).items() if name in inputs}
+    if not networks:
+        return []
+    machine = found["machine"]
+    text = (
+        f"One image on one thread from its pixels to its joints, without a flip test, in PyTorch {machine['torch']} "
+        f"and as an ONNX graph in onnxruntime {machine['onnxruntime']}: ms of processor time, {machine['hardware']}."
+    )
+    header = ["network", "input, px", "PyTorch", "onnxruntime", "×"]
+    rows = []
+    for name, times in networks.items():
+        torch, onnx = times["torch_ms"], times["onnxruntime_ms"]
+        rows.append([f"`{name}`", pixels(inputs[name]), f"{torch:.1f}", f"{onnx:.1f}", f"{torch / onnx:.1f}"])
+    return [text, markdown(header, rows, 2)]
+
+
 def benchmark_table(benchmark: Benchmark, metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """Runs on a benchmark that the paper has no table of, a line each: role, name and all metrics.
 
