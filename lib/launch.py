@@ -6,6 +6,7 @@ streams, which imports the project's code anew. The server ends when nobody has 
 does without.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -29,15 +30,57 @@ FIXED = ("OMP_", "MKL_", "KMP_", "CUDA_", "TORCH", "PYTHON", "LD_")
 
 def main(*arguments: str) -> int:
     """Run `-m module arguments...` and return its exit status; 1 with a line of reason where that is not possible."""
-    connection = connect(address())
+    if "DVC_STAGE" in os.environ:
+        end_with_dvc()
+    try:
+        connection = connect(address())
+    except OSError as error:
+        problem = f"{FOLDER.absolute()} cannot hold the state of trainings ({error.strerror})"
+        print(f"error: {problem}; expected a folder that can be written: move away what is there", file=sys.stderr)
+        return 1
     if connection is None:
         print("error: no server that launches trainings could be started; LAUNCH=python does without", file=sys.stderr)
         return 1
+    try:
+        return ask(connection, arguments)
+    except (ConnectionResetError, BrokenPipeError):  # the server has ended before it read what is asked
+        return main(*arguments)
+
+
+def ask(connection: socket.socket, arguments: tuple[str, ...]) -> int:
+    """Have the server run `-m module arguments...`, return its exit status."""
     with connection:
         request = {"arguments": arguments, "environment": dict(os.environ)}
         socket.send_fds(connection, [b"\n"], [0, 1, 2])
         connection.sendall(json.dumps(request).encode() + b"\n")
         return int(connection.recv(16) or KILLED)
+
+
+def end_with_dvc() -> None:
+    """End this launch, and with it its training, when DVC is killed: its parent, or that of the shell between them."""
+    shell = os.getppid()
+    above, command = parent(shell)
+    between = "lib.launch" in command
+
+    def watch() -> None:
+        while os.getppid() == shell and (not between or parent(shell)[0] == above):
+            time.sleep(1)
+        os._exit(KILLED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def parent(process: int) -> tuple[int, str]:
+    """The parent of a process and its command line; 0 and nothing where it is gone."""
+    try:
+        if Path("/proc/self/stat").exists():
+            *_, fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")
+            return int(fields.split()[1]), Path(f"/proc/{process}/cmdline").read_text(errors="replace")
+        asked = ["ps", "-o", "ppid=,args=", "-p", str(process)]
+        number, command = subprocess.run(asked, capture_output=True, text=True).stdout.split(None, 1)
+        return int(number), command
+    except (OSError, ValueError):
+        return 0, ""
 
 
 def address() -> Path:
@@ -63,6 +106,8 @@ def connect(path: Path) -> socket.socket | None:
             server = subprocess.Popen(command, start_new_session=True, **nothing)
         elif server.poll():
             return None
+        elif server.returncode == 0:  # another one was there, and ends
+            server = None
         time.sleep(0.05)
     return None
 
@@ -70,7 +115,12 @@ def connect(path: Path) -> socket.socket | None:
 def serve(path: Path, idle: float = IDLE) -> None:
     """Fork a process for every launch that asks at a socket, until nobody has asked for so many seconds."""
     path.parent.mkdir(exist_ok=True)
-    path.unlink(missing_ok=True)  # of a server that was killed: it refused a connection
+    lock = open(path.with_suffix(".lock"), "w")  # noqa: SIM115  # held until this process ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return  # of two first launches at once, the other one's server serves both
+    path.unlink(missing_ok=True)  # of a server that was killed
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
@@ -146,4 +196,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "--serve":
         serve(Path(sys.argv[2]), *map(float, sys.argv[3:]))
     else:
-        sys.exit(main(*sys.argv[1:]))
+        try:
+            sys.exit(main(*sys.argv[1:]))
+        except KeyboardInterrupt:
+            sys.exit(130)  # as a shell has it; the training has ended with this launch

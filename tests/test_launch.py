@@ -135,3 +135,70 @@ def test_an_idle_server_ends_and_leaves_no_socket(folder):
     command = [sys.executable, "-m", "lib.launch", "--serve", ".cache/idle.sock", "0.2"]
     assert subprocess.run(command, cwd=folder, timeout=120).returncode == 0
     assert not (folder / ".cache/idle.sock").exists()
+
+
+def ended(pid: int, seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not Path(f"/proc/{pid}").exists()
+
+
+def waiting(folder: Path) -> int:
+    """The process of a launch that has begun to wait."""
+    while not (folder / "started").exists() or not (folder / "started").read_text():
+        time.sleep(0.05)
+    return int((folder / "started").read_text())
+
+
+@linux
+@pytest.mark.parametrize("shell", ["exec {command}", "{command}; true"], ids=["in place of the shell", "below a shell"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=["KILL", "TERM", "INT"])
+def test_nothing_runs_on_after_dvc_was_killed(folder, shell, how):
+    """DVC runs a shell with the stage's name in the environment; some shells give their place to the last command."""
+    (folder / "started").unlink(missing_ok=True)
+    command = shell.format(command=f"{sys.executable} -m lib.launch -m work wait")
+    code = f"import subprocess; subprocess.run(['/bin/sh', '-c', {command!r}], env={dict(os.environ, DVC_STAGE='a')!r})"
+    dvc = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    work = waiting(folder)
+    dvc.send_signal(how)
+    dvc.wait()
+    assert ended(work)
+
+
+@linux
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+def test_an_ended_launch_is_silent_and_takes_its_process_with_it(folder, how):
+    (folder / "started").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "lib.launch", "-m", "work", "wait"]
+    client = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    work = waiting(folder)
+    client.send_signal(how)
+    assert "Traceback" not in client.communicate(timeout=20)[1]
+    assert ended(work)
+
+
+@linux
+def test_two_first_launches_at_once_share_one_server(tmp_path):
+    (tmp_path / "lib").symlink_to(ROOT / "lib")
+    (tmp_path / "work.py").write_text(MODULE)
+    command = [sys.executable, "-m", "lib.launch", "-m", "work"]
+    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(3)]
+    try:
+        assert [client.wait(timeout=120) for client in both] == [0, 0, 0]
+        assert len(servers(tmp_path)) == 1
+    finally:
+        for pid in servers(tmp_path):
+            os.kill(pid, signal.SIGKILL)
+
+
+@linux
+def test_a_file_in_the_place_of_the_folder_of_states_is_one_line(tmp_path):
+    (tmp_path / "lib").symlink_to(ROOT / "lib")
+    (tmp_path / ".cache").touch()
+    result = launch(tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: {tmp_path / '.cache'} cannot hold the state of trainings")
+    assert result.stderr.count("\n") == 1 and servers(tmp_path) == []
