@@ -18,7 +18,7 @@ from lib.errors import InputError
 from lib.isolation import isolated
 from lib.pickles import load_pickle
 
-SECONDS = 1  # of a core, instead of 5: so the suite does not wait
+SECONDS = 1  # of a core, instead of 10: so the suite does not wait
 UNIT = 1024 if sys.platform == "linux" else 1  # bytes, of ru_maxrss
 FRAMES = {number: {"xyz": np.full((42, 3), number, np.float32), "K": np.eye(3)} for number in range(3)}
 HEADER = b"\x80\x04"
