@@ -144,6 +144,11 @@ def ended(pid: int, seconds: float = 10) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
+def heed_interrupts() -> None:
+    """Processes in a shell's background, as these tests may be, ignore SIGINT and hand that down."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def waiting(folder: Path) -> int:
     """The process of a launch that has begun to wait."""
     while not (folder / "started").exists() or not (folder / "started").read_text():
@@ -159,9 +164,8 @@ def test_nothing_runs_on_after_dvc_was_killed(folder, shell, how):
     (folder / "started").unlink(missing_ok=True)
     command = shell.format(command=f"{sys.executable} -m lib.launch -m work wait")
     code = f"import subprocess; subprocess.run(['/bin/sh', '-c', {command!r}], env={dict(os.environ, DVC_STAGE='a')!r})"
-    dvc = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+    dvc = subprocess.Popen([sys.executable, "-c", code], cwd=folder, preexec_fn=heed_interrupts, **quiet)
     work = waiting(folder)
     dvc.send_signal(how)
     dvc.wait()
@@ -173,7 +177,8 @@ def test_nothing_runs_on_after_dvc_was_killed(folder, shell, how):
 def test_an_ended_launch_is_silent_and_takes_its_process_with_it(folder, how):
     (folder / "started").unlink(missing_ok=True)
     command = [sys.executable, "-m", "lib.launch", "-m", "work", "wait"]
-    client = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    client = subprocess.Popen(command, cwd=folder, preexec_fn=heed_interrupts, **streams)
     work = waiting(folder)
     client.send_signal(how)
     assert "Traceback" not in client.communicate(timeout=20)[1]

@@ -99,7 +99,9 @@ def endure(folder: Path, label: str, kills: int) -> bool:
 
 def training(folder: Path, label: str) -> subprocess.Popen:
     quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
-    return subprocess.Popen([sys.executable, "-c", TRAIN, label], cwd=folder, **quiet)
+    # In a shell's background SIGINT is ignored, which children inherit.
+    heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    return subprocess.Popen([sys.executable, "-c", TRAIN, label], cwd=folder, **quiet, **heed)
 
 
 def digest(folder: Path, label: str) -> str:
