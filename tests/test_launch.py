@@ -207,3 +207,25 @@ def test_a_file_in_the_place_of_the_folder_of_states_is_one_line(tmp_path):
     assert result.returncode == 1
     assert result.stderr.startswith(f"error: {tmp_path / '.cache'} cannot hold the state of trainings")
     assert result.stderr.count("\n") == 1 and servers(tmp_path) == []
+
+
+@linux
+def test_after_dvc_was_killed_the_next_repro_works(folder):
+    """DVC's lock names a process that is gone; nothing of the killed training is in the way."""
+    (folder / "started").unlink(missing_ok=True)
+    subprocess.run(["dvc", "init", "--no-scm", "-q", "-f"], cwd=folder, check=True)
+    command = f"{sys.executable} -m lib.launch -m work wait"
+    (folder / "dvc.yaml").write_text(f"stages:\n  train:\n    cmd: {command}\n    outs: [result]\n")
+    quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+    dvc = subprocess.Popen(["dvc", "repro"], cwd=folder, **quiet)
+    work = waiting(folder)
+    dvc.kill()
+    dvc.wait()
+    assert ended(work)
+    (folder / "dvc.yaml").write_text(
+        f"stages:\n  train:\n    cmd: {command[:-5]} && touch result\n    outs: [result]\n"
+    )
+    began = time.monotonic()
+    again = subprocess.run(["dvc", "repro"], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert (folder / "result").exists() and time.monotonic() - began < 60
