@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from lib.errors import InputError
 
-SECONDS = 5  # of a core; one more per MB of the file
+SECONDS = 10  # of a core; as many more per MB of the file: MPII's takes a second per MB
 MEMORY = 1 << 29  # bytes; 64 more per byte of the file
 
 Value = TypeVar("Value")
@@ -23,7 +23,7 @@ def isolated(read: Callable[[Path], Value], path: Path) -> Value:
     InputError where that process dies, as of a segmentation fault, or exceeds a bound.
     """
     size = path.stat().st_size if path.is_file() else 0
-    seconds, memory = SECONDS + (size >> 20), MEMORY + 64 * size
+    seconds, memory = SECONDS * (1 + (size >> 20)), MEMORY + 64 * size
     reading, writing = os.pipe()
     child = os.fork()
     if not child:

@@ -46,11 +46,40 @@ def main(*arguments: str) -> int:
     try:
         if command := launcher():
             os.execvp(command[0], [*command, *arguments])
+        if "DVC_STAGE" in os.environ:
+            end_with_dvc()
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends this process, and with it the launch
         return Fork(arguments, os.environ, (0, 1, 2)).wait()
     except OSError as error:
         print(f"error: cannot start a training: {error}; LAUNCH=python may do", file=sys.stderr)
         return 1
+
+
+def end_with_dvc() -> None:
+    """End this launch, and with it its training, when DVC is killed: its parent, or that of the shell between them."""
+    shell = os.getppid()
+    above, command = parent(shell)
+    between = "lib.launch" in command
+
+    def watch() -> None:
+        while os.getppid() == shell and (not between or parent(shell)[0] == above):
+            time.sleep(1)
+        os._exit(KILLED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def parent(process: int) -> tuple[int, str]:
+    """The parent of a process and its command line; 0 and nothing where it is gone."""
+    try:
+        if Path("/proc/self/stat").exists():
+            *_, fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")
+            return int(fields.split()[1]), Path(f"/proc/{process}/cmdline").read_text(errors="replace")
+        asked = ["ps", "-o", "ppid=,args=", "-p", str(process)]
+        number, command = subprocess.run(asked, capture_output=True, text=True).stdout.split(None, 1)
+        return int(number), command
+    except (OSError, ValueError):
+        return 0, ""
 
 
 def launcher() -> list[str]:

@@ -39,6 +39,9 @@ def run(main: Callable[..., None]) -> None:
         main(*sys.argv[1:])
         if len(sys.argv) <= 2:  # as the stages of dvc.yaml are called
             write_seconds(sys.modules["__main__"].__spec__.name, sys.argv[1:], time.monotonic() - began)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)  # as a shell has it
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

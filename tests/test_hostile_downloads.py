@@ -58,7 +58,7 @@ def refused(folder: Path, *urls: str) -> str:
         fetch(folder, *urls)
     message = str(caught.value)
     assert "a.zip" in message and "\n" not in message and message.endswith(f"put it into {folder}")
-    assert time.perf_counter() - start < 3
+    assert time.perf_counter() - start < 10  # to ask five times takes 15
     assert {name for name in tree(folder) if not name.endswith((".part", ".part.json"))} == set()
     return message
 

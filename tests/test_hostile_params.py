@@ -18,7 +18,7 @@ from lib.params.parsing import parse
 
 TEXT = Path("params.yaml").read_text(encoding="utf-8")
 CONTENT = YAML(typ="safe").load(TEXT)
-SECONDS = 5  # for a file, on a slow machine
+SECONDS = 10  # for a file, on a slow machine
 
 
 def refused(path: Path, content: bytes | str, load=parse) -> str:

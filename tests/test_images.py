@@ -72,7 +72,7 @@ def test_declared_size_is_refused_before_decoding(tmp_path: Path, content: bytes
     start = time.perf_counter()
     with pytest.raises(InputError, match=f"bomb.png declares {size} px; expected at most 67,108,864 px in all: scale"):
         read(path)
-    assert time.perf_counter() - start < 1 and tracemalloc.get_traced_memory()[1] < 10 << 20
+    assert time.perf_counter() - start < 5 and tracemalloc.get_traced_memory()[1] < 10 << 20
     tracemalloc.stop()
 
 

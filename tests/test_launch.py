@@ -190,3 +190,49 @@ def test_an_idle_server_ends_and_leaves_no_socket(folder, tmp_path):
     command = [sys.executable, "-m", "lib.launch", "--serve", str(tmp_path / "idle"), "0.2"]
     assert subprocess.run(command, cwd=folder, timeout=120).returncode == 0
     assert not (tmp_path / "idle").exists()
+
+
+def heed_interrupts() -> None:
+    """What a shell's background ignores counts again, as in a terminal's foreground."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def started(folder: Path) -> int:
+    """The process of a launch that waits, once it runs."""
+    while not (folder / "started").exists() or not (folder / "started").read_text():
+        time.sleep(0.05)
+    return int((folder / "started").read_text())
+
+
+@pytest.mark.parametrize("shell", ["exec {command}", "{command}; true"], ids=["in place of the shell", "below a shell"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_runs_on_after_dvc_was_killed(folder, shell, number):
+    """DVC runs a shell with the stage's name in the environment; some shells give their place to the last command."""
+    (folder / "started").unlink(missing_ok=True)
+    command = shell.format(command=f"{sys.executable} -m lib.launch -m work wait")
+    code = f"import subprocess; subprocess.run(['/bin/sh', '-c', {command!r}], env={dict(os.environ, DVC_STAGE='a')!r})"
+    quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+    dvc = subprocess.Popen([sys.executable, "-c", code], cwd=folder, preexec_fn=heed_interrupts, **quiet)
+    pid = started(folder)
+    dvc.send_signal(number)
+    dvc.wait()
+    assert gone(pid)
+
+
+def test_after_dvc_was_killed_the_next_repro_works(folder):
+    """DVC's lock names a process that is gone; nothing of the killed training is in the way."""
+    (folder / "started").unlink(missing_ok=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q", "-f"], cwd=folder, check=True)
+    command = f"{sys.executable} -m lib.launch -m work"
+    (folder / "dvc.yaml").write_text(f"stages:\n  train:\n    cmd: {command} wait\n    outs: [result]\n")
+    quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], cwd=folder, **quiet)
+    pid = started(folder)
+    dvc.kill()
+    dvc.wait()
+    assert gone(pid)
+    (folder / "dvc.yaml").write_text(f"stages:\n  train:\n    cmd: {command} && touch result\n    outs: [result]\n")
+    again = [sys.executable, "-m", "dvc", "repro"]
+    done = subprocess.run(again, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "result").exists()

@@ -18,6 +18,7 @@ from lib.params.scales import FULL, SIDE_UNIT
 if TYPE_CHECKING:
     from lib.params import Params
 
+MOST_SHOWN = 20  # names in a message
 SYNTHETIC = "mano"  # the crops that the stage synthesize makes
 
 
@@ -25,7 +26,8 @@ def known(key: str, name: str, names: Iterable[str]) -> None:
     """Refuse a value that is none of the names it has to be among."""
     names = list(names)
     if name not in names:
-        raise InputError(f"{key} is {name!r}{suggestion(name, names)}; known: {', '.join(names)}")
+        shown = names if len(names) <= MOST_SHOWN else [*names[:MOST_SHOWN], f"and {len(names) - MOST_SHOWN} more"]
+        raise InputError(f"{key} is {name!r}{suggestion(name, names)}; known: {', '.join(shown)}")
 
 
 def check_sections(params: Params, path: Path | str) -> None:

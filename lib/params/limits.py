@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -35,12 +36,12 @@ def check_limits(params: Params, path: Path | str) -> None:
 
 def check_source(key: str, source: str) -> None:
     """Refuse a word that is neither an origin nor a place: a folder of the user's has a separator, or is there."""
-    if source in ORIGINS or "/" in source or source.startswith("~") or Path(source).exists():
+    if source in ORIGINS or "/" in source or source.startswith("~") or os.path.exists(source):
         return
     near = suggestion(source, ORIGINS)
     raise InputError(
         f"{key} is {source!r}{near}; expected synthetic, official or a folder or archive, but there is no "
-        f"{Path(source).absolute()}"
+        f"{Path(source[:200]).absolute()}"
     )
 
 
