@@ -10,11 +10,25 @@ from lib.files import atomic
 from lib.metrics import HANDS
 from lib.papers import Paper, load_paper
 from lib.params.sections import Complexity
-from lib.reporting import Study, exported, hands, load_specs, load_studies, provenance, seed_scores
-from lib.reporting import tables as make
-from lib.reporting.effects import effects
+from lib.reporting import (
+    Study,
+    claims,
+    costs,
+    exported,
+    hands,
+    load_details,
+    load_specs,
+    load_studies,
+    provenance,
+    seed_scores,
+    tables,
+)
 from lib.reporting.illustrations import illustrate
+from lib.reporting.markdown import bullets, folded
+from lib.reporting.names import decision_table, run_names
 from stages import load_spec, run
+
+METRICS = Path("reports/metrics")
 
 
 def main(key: str = "") -> None:
@@ -23,70 +37,83 @@ def main(key: str = "") -> None:
     full: dict[str, dict[str, Any]] = {}
     for name, spec in load_specs(key).items():
         full |= exported(name, spec)
-    studies = load_studies(paper)
+    studies, details = load_studies(paper), load_details(key)
     specs = {name: result.spec for study in studies for name, result in study.results.items()}
     shown = [specs[run] for study in studies for run in study.benchmark.roles.values() if run in specs]
-    crops = {study.crops.name for study in studies}
-    crops |= {spec[part] for spec in shown for part in ("crops", "synthetic") if spec[part]}
-    people = {name: len(open_crops(Path("data/crops") / name, "train").ids) for name in crops}
-    here = {study.key: provenance.scale(study, people, full) for study in studies}
     text = [
         f"# {paper.title} ({paper.venue})",
-        provenance.warning(studies, full),
-        provenance.scale_table(studies, here, load_spec(key)["profile"]),
-        provenance.notes(studies, people),
-        make.LEGEND,
-        paper.counting,
-        *tables(paper, studies, specs, full),
-        *speed(paper, Complexity.model_validate(load_spec("complexity"))),
-        "## Effects",
-        *effects(paper, studies),
+        *answer(paper, studies, details, full),
+        tables.LEGEND,
+        *printed(paper, studies, details, specs, full),
         "## Figures",
     ]
     with atomic(Path("reports/figures") / key) as folder:
         folder.mkdir()
         for study in studies:
-            text += (hands.illustrate if study.key in HANDS else illustrate)(key, study, folder)
-    text += ["## Decisions", make.decision_table(paper, [spec for spec in shown if spec["distillation"]])]
-    text += ["## Contradictions in the paper", "\n".join(f"* {sentence}" for sentence in paper.contradictions)]
+            text += (hands.illustrate if study.key in HANDS else illustrate)(key, study, details, folder)
+    left_open = decision_table(paper, [spec for spec in shown if spec["distillation"]])
+    text += ["## Decisions", folded(f"{len(paper.decisions)} things that the paper leaves open", left_open)]
+    text += ["## Contradictions in the paper", bullets(paper.contradictions)]
+    text += ["## Scale and provenance", *scales(studies, shown, full)]
+    text += speed(paper, Complexity.model_validate(load_spec("complexity")))
     with atomic(Path("reports") / f"{key}.md") as part:
         part.write_text("\n\n".join(block for block in text if block) + "\n")
 
 
-def tables(
+def answer(
+    paper: Paper, studies: Sequence[Study], details: Mapping[str, Any], full: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """What the paper claims and what came out here; nothing came out of a profile that checks."""
+    entries = claims.records(paper, details)
+    checked = load_spec(paper.key)["profile"] == provenance.CHECK
+    return [
+        provenance.CHECKED if checked else provenance.warning(studies, full),
+        "## Claims",
+        claims.claim_table(entries, judged=not checked),
+        "" if checked else claims.RULE,
+        folded("Runs, seeds and sources", claims.pair_table(paper, entries), bullets(claims.other_gains(paper))),
+    ]
+
+
+def printed(
     paper: Paper,
     studies: Sequence[Study],
+    details: Mapping[str, Any],
     specs: Mapping[str, Mapping[str, Any]],
     full: Mapping[str, Mapping[str, Any]],
 ) -> list[str]:
     """The printed tables, filled, and one for each benchmark that none of them is about; specs: of all trained runs."""
-    metrics, costs = load(paper.key), load("complexity")
-    differing = [table for table in paper.tables if any(" - " in column for column in table.accuracy)]
-    compared = {run for table in differing for row in table.rows for run in row.runs.values()}
-    scores = {
-        run: seed_scores(study.annotations, study.results[run])
-        for study in studies
-        for run in compared & study.results.keys()
-    }
-    text, printed = [], set()
+    scores = {run: seed_scores(found) for run, found in details.items()}
+    counted, alike = load("complexity"), provenance.alike(studies, full)
+    text, filled = [], set()
     for table in paper.tables:
         runs = [run for row in table.rows for run in row.runs.values()]
-        printed.update(runs)
-        names = make.run_names(runs, specs, full, table.settings)
-        filled = make.printed_table(table, metrics, costs, names, scores)
-        text += [f"## Table {table.number} – {table.title}", filled, table.note]
+        filled.update(runs)
+        names = run_names(runs, specs, full, table.settings)
+        text.append(f"## Table {table.number} – {table.title}")
+        text += tables.printed_table(table, scores, names, alike, paper.sources)
+        text += [costs.cost_table(table, counted), table.note]
+    text.append(folded("How costs are counted", paper.counting))
     for study in studies:
-        if not printed & study.results.keys():
-            names = {run: f"`{run}`" for run in study.benchmark.roles.values()}
-            names |= make.run_names(study.results, specs, full, {})
-            if study.benchmark.length:
-                names[f"{study.key}_mean_pose"] = "mean pose of the training set, no image seen"
+        if not filled & study.results.keys():
+            runs = dict.fromkeys([*study.benchmark.roles.values(), *study.results, f"{study.key}_mean_pose"])
             text += [
                 f"## {study.benchmark.name}: not in the paper",
-                make.benchmark_table(study.benchmark, metrics, names),
-                f"All metrics of `reports/metrics/{paper.key}.json`, in %.",
+                tables.benchmark_table(study.key, study.benchmark, scores, runs),
+                folded("Runs of this table", bullets(run_names(study.results, specs, full, {}).values())),
             ]
     return text
+
+
+def scales(
+    studies: Sequence[Study], shown: Sequence[Mapping[str, Any]], full: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """What was trained, beside the paper's scale, on which data, where and by which revision; shown: of the roles."""
+    crops = {study.crops.name for study in studies}
+    crops |= {spec[part] for spec in shown for part in ("crops", "synthetic") if spec[part]}
+    people = {name: len(open_crops(Path("data/crops") / name, "train").ids) for name in crops}
+    compared = [provenance.scale_table(study, provenance.scale(study, people, full)) for study in studies]
+    return [provenance.origin(studies), provenance.notes(studies, people), folded("Scale of the trainings", *compared)]
 
 
 def speed(paper: Paper, complexity: Complexity) -> list[str]:
@@ -94,26 +121,22 @@ def speed(paper: Paper, complexity: Complexity) -> list[str]:
     named = {network for table in paper.tables for row in table.rows for network in row.networks}
     if not named:
         return []
-    costs, machine = load("complexity"), load("complexity.environment")
-    timed = {name: costs[name] for name in complexity.networks if name in named or name == complexity.reference}
+    counted, machine = load("complexity"), load("complexity.environment")
+    timed = {name: counted[name] for name in complexity.networks if name in named or name == complexity.reference}
     inputs = {name: complexity.networks[name].input or complexity.input for name in timed}
-    columns = [name for name in make.COSTS if any(name in table.cost for table in paper.tables)]
     text = (
-        f"Full-size networks, {machine['hardware']}, threads: {machine['threads']}, PyTorch {machine['torch']}. "
-        f"× `{complexity.reference}`: images/s relative to that network"
+        f"Images per second of full-size networks, {machine['hardware']}, threads: {machine['threads']}, PyTorch "
+        f"{machine['torch']}; ×: relative to `{complexity.reference}`"
     )
     if len(set(inputs.values())) > 1:
         text += " at its own input, so that a smaller image is a part of the factor"
-    return [
-        "## Measured speed",
-        f"{text}.",
-        make.speed_table(timed, inputs, columns, complexity.batch_sizes, complexity.reference),
-    ]
+    table = costs.speed_table(timed, inputs, complexity.batch_sizes, complexity.reference)
+    return [folded("Measured speed", f"{text}.", table)]
 
 
 def load(name: str) -> dict[str, Any]:
     """The content of reports/metrics/<name>.json."""
-    return json.loads((Path("reports/metrics") / f"{name}.json").read_text())
+    return json.loads((METRICS / f"{name}.json").read_text())
 
 
 if __name__ == "__main__":

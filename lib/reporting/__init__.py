@@ -1,7 +1,7 @@
 """Results of trainings as they lie in models/<paper>/<run>/, for the stages that score and show them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.errors import InputError
-from lib.metrics import score, unit_of
+from lib.metrics import HEADLINE, unit_of
 from lib.papers import Benchmark, Paper
+
+MEAN_POSE = "mean pose"  # of the training persons or hands, no image seen
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,23 @@ def exported(run: str, spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return specs
 
 
-def seed_scores(annotations: dict[str, Any], result: Result) -> dict[int, dict[str, float]]:
-    """Metrics of each seed."""
-    return {seed: score(annotations, predictions) for seed, predictions in result.predictions.items()}
+def load_details(paper: str) -> dict[str, dict[str, Any]]:
+    """Benchmark, persons, standard error and scores by seed of each run: reports/metrics/<paper>.details.json."""
+    return json.loads((Path("reports/metrics") / f"{paper}.details.json").read_text())
 
 
-def summarise(scores: dict[int, dict[str, float]]) -> dict[str, Any]:
+def seed_scores(details: Mapping[str, Any]) -> dict[int, dict[str, float]]:
+    """Metrics of each seed of a run, from its details."""
+    return {int(seed): scores for seed, scores in details["seeds"].items()}
+
+
+def headline(details: Mapping[str, Any]) -> tuple[float, float | None]:
+    """A run's one number and its standard deviation over the seeds, None with one seed; from its details."""
+    metric, summary = HEADLINE[details["benchmark"]], summarise(seed_scores(details))
+    return summary[metric], summary.get("std", {}).get(metric)
+
+
+def summarise(scores: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
     """Means over the seeds, and under "std" their sample standard deviations where there are two seeds or more.
 
     Rounded far below what a table shows; metrics that a seed lacks are left out.
@@ -131,7 +144,7 @@ def summarise(scores: dict[int, dict[str, float]]) -> dict[str, Any]:
 
 
 def paired_differences(
-    treated: dict[int, dict[str, float]], control: dict[int, dict[str, float]], metric: str
+    treated: Mapping[int, Mapping[str, float]], control: Mapping[int, Mapping[str, float]], metric: str
 ) -> dict[int, float]:
     """Treated minus control for every seed that both have."""
     return {seed: treated[seed][metric] - control[seed][metric] for seed in treated if seed in control}

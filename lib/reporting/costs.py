@@ -1,0 +1,83 @@
+"""Costs of networks: counts beside the printed ones, and the speed measured on this machine's CPU."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import floor
+
+from lib.papers import Row, Table
+from lib.reporting.markdown import decimals_of, folded, markdown, number, signed
+from lib.reporting.names import pixels
+
+UNITS = {"params_m": "M", "gflops": "G", "gsummary": "G", "gimacs": "G"}
+
+
+def cost_cell(printed: str, metric: str, counted: Sequence[Mapping[str, float]], truncated: bool) -> tuple[str, bool]:
+    """The sum over a row's networks beside a printed cost such as 26M, 0.95M or 14, and whether the two agree.
+
+    They do where the count rounds to the printed number, or is cut to it where that is `truncated`; a difference stands
+    in brackets. Without a printed number there is nothing to disagree with.
+    """
+    unit = UNITS[metric]
+    value = sum(network[metric] for network in counted)
+    text = printed.removesuffix(unit)
+    if not number(text):
+        return cost_text(value) + unit, True
+    decimals = decimals_of(text)
+    shown = floor(value * 10**decimals) / 10**decimals if truncated else value
+    if f"{shown:.{decimals}f}" == text:
+        return cost_text(value) + unit, True
+    return f"{cost_text(value)}{unit} ({signed(value - float(text), max(2, decimals))}{unit})", False
+
+
+def cost_text(value: float) -> str:
+    """A cost to four significant digits."""
+    return f"{value:#.4g}"
+
+
+def cost_table(table: Table, costs: Mapping[str, Mapping[str, float]]) -> str:
+    """The cost columns of a printed table, folded: printed and counted; empty where the paper prints no costs."""
+    if not table.cost:
+        return ""
+    header = [*table.labels.values()]
+    for heading in table.cost.values():
+        header += [heading, "counted"]
+    rows, agreeing, compared = [], 0, 0
+    for row in table.rows:
+        if not row.networks:
+            continue
+        line = list(row.labels)
+        for metric, printed in zip(table.cost, printed_costs(table, row), strict=True):
+            found, agrees = cost_cell(printed, metric, [costs[name] for name in row.networks], table.truncated)
+            line += [printed, f"**{found}**"]
+            if printed not in ("", "-"):
+                compared, agreeing = compared + 1, agreeing + agrees
+        rows.append(line)
+    summary = f"Costs at full size: {agreeing} of {compared} printed ones agree with the count"
+    return folded(summary, markdown(header, rows, len(table.labels)))
+
+
+def printed_costs(table: Table, row: Row) -> Sequence[str]:
+    """What a row prints in the cost columns."""
+    return row.printed[len(table.accuracy) :] or ("",) * len(table.cost)
+
+
+def speed_table(
+    costs: Mapping[str, Mapping[str, float]],
+    inputs: Mapping[str, Sequence[int]],
+    batch_sizes: Iterable[int],
+    reference: str,
+) -> str:
+    """Images per second of each network, and how many times those of a reference these are, by batch size.
+
+    inputs: height and width in px of each network's image.
+    """
+    sizes = list(batch_sizes)
+    header = ["network", "input, px"]
+    for size in sizes:
+        header += [f"images/s, batch {size}", f"× `{reference}`"]
+    rows = []
+    for name, cost in costs.items():
+        row = [f"`{name}`", pixels(inputs[name])]
+        for size in sizes:
+            row += [f"{cost[f'throughput_b{size}']:.2f}", f"{cost[f'speedup_b{size}']:.1f}"]
+        rows.append(row)
+    return markdown(header, rows, 2)
