@@ -13,6 +13,7 @@ from lib.metrics import HANDS, HEADLINE, curve, evaluated, score, unit_of
 from lib.metrics.mean_pose import mean_hand, mean_pose
 from lib.papers import load_paper
 from lib.reporting import MEAN_POSE, Result, Study, headline, load_studies
+from lib.reporting.claims import DRAWN, REAL
 from lib.reporting.noise import sampling_error
 from stages import run
 
@@ -55,6 +56,7 @@ def evaluate(study: Study, predictions: Mapping[int, Mapping[str, NDArray]]) -> 
     scores = {seed: score(study.annotations, found) for seed, found in predictions.items()}
     return {
         "benchmark": study.key,
+        "images": DRAWN if study.annotations["info"]["source"] == "synthetic" else REAL,
         "persons": len(evaluated(study.annotations, one["images"])),
         "error": round(sampling_error(study.annotations, one), 5),
         "seeds": {

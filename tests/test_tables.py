@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from lib.reporting.effects import effect_table, verdict
 
 from lib.metrics import unit_of
 from lib.papers import Benchmark, Row, Table, load_paper
 from lib.reporting import Result, Study, paired_differences, provenance, summarise
-from lib.reporting.effects import effect_table, verdict
 from lib.reporting.tables import (
     NOBODY,
     NOT_RUN,

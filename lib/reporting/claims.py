@@ -7,10 +7,11 @@ from typing import Any
 from lib.metrics import HEADLINE, unit_of
 from lib.papers import Claim, Paper
 from lib.reporting import paired_differences, seed_scores
-from lib.reporting.markdown import decimals_of, markdown, signed
+from lib.reporting.markdown import markdown, signed
 from lib.reporting.noise import interval
 
 SEEN, NOT_SEEN, OPPOSITE, TOO_FEW, NOT_RUN = "seen", "not seen", "opposite", "too few seeds", "not run"
+REAL, DRAWN = "the benchmark's", "drawn"  # images
 RULE = (
     "Gains are paired, seed by seed: points of the benchmark's number, or mm of error less; positive is better. In "
     "brackets the 95 % interval by Student's t and the number of seeds. *seen*: zero lies below the interval; "
@@ -43,12 +44,13 @@ def record(claim: Claim, paper: Paper, details: Mapping[str, Mapping[str, Any]])
     """What was claimed, and what came out by seed, as mean and 95 % interval; these are empty where it was not run."""
     gains = gains_by_seed(claim, details)
     values = list(gains.values())
-    decimals = decimals_of(claim.gain) or 1
+    decimals = unit_of(HEADLINE[details[claim.treated]["benchmark"]]).decimals if values else 1
     low, high = interval(values) if len(values) > 1 else (None, None)
     return {
         "paper": paper.key,
         "claim": claim.claim,
         "on": claim.on,
+        "images": details[claim.treated]["images"] if values else "",
         "printed": claim.gain.replace("-", "−"),
         "where": claim.where,
         "elsewhere": " and ".join(signed(float(other["gain"])) for other in claim.elsewhere),
