@@ -23,7 +23,7 @@ from lib.reporting import (
     seed_scores,
     tables,
 )
-from lib.reporting.illustrations import illustrate
+from lib.reporting.illustrations import draw_systems, illustrate
 from lib.reporting.markdown import bullets, folded
 from lib.reporting.names import decision_table, run_names
 from stages import load_spec, run
@@ -49,6 +49,8 @@ def main(key: str = "") -> None:
     ]
     with atomic(Path("reports/figures") / key) as folder:
         folder.mkdir()
+        for table in paper.tables:
+            text += draw_systems(paper, table, folder)
         for study in studies:
             text += (hands.illustrate if study.key in HANDS else illustrate)(key, study, details, folder)
     left_open = decision_table(paper, [spec for spec in shown if spec["distillation"]])
@@ -93,7 +95,7 @@ def printed(
         text.append(f"## Table {table.number} – {table.title}")
         text += tables.printed_table(table, scores, names, alike, paper.sources)
         text += [costs.cost_table(table, counted), table.note]
-    text.append(folded("How costs are counted", paper.counting))
+    text.append(folded("How it is counted", paper.counting))
     for study in studies:
         if not filled & study.results.keys():
             runs = dict.fromkeys([*study.benchmark.roles.values(), *study.results, f"{study.key}_mean_pose"])

@@ -67,7 +67,8 @@ class Table:
 
     accuracy: a column is a `metric`, a `name.metric` of the row's run of that name, or a difference `a - b` of two
     such, paired by seed. settings: by name, the dotted keys of a run's spec.json that stand behind the name of each
-    run. transposed: rows are printed as columns. truncated: costs are printed cut, not rounded.
+    run. transposed: rows are printed as columns. truncated: costs are printed cut, not rounded. plot: columns x, y of
+    a figure of all rows, and the label that groups them; empty where there is none.
     """
 
     number: int
@@ -80,6 +81,7 @@ class Table:
     rows: tuple[Row, ...]
     transposed: bool
     truncated: bool
+    plot: dict[str, str] = field(default_factory=dict)
 
 
 def operands(column: str) -> list[tuple[str, str]]:
@@ -179,4 +181,5 @@ def load_table(content: dict[str, Any]) -> Table:
         rows=tuple(row(entry) for entry in [*content["rows"], *content.get("ours", [])]),
         transposed=content.get("transposed") == "true",
         truncated=content.get("truncated") == "true",
+        plot=content.get("plot", {}),
     )

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,6 +23,7 @@ Points = Sequence[tuple[float, float]]
 BYTES = 200_000  # at most, of one figure
 DPI, WIDTH = 130, 6.4  # a figure as wide as a page is shown as it is, its letters neither larger nor smaller
 FEWEST = 3  # points of a curve
+NAME_WIDTH, NAME_HEIGHT = 110, 12  # px that a point's name needs
 # Okabe and Ito's palette: distinguishable with any colour vision.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#009E73", "#CC79A7")
 GREY = "#999999"
@@ -121,6 +123,8 @@ def curves(
             axes.plot(*zip(*one, strict=True), color=colour, linewidth=0.6, alpha=0.5)
         axes.plot(*zip(*points, strict=True), color=colour, label=name, **line(name == "teacher"))
     axes.margins(x=0.02)
+    if all(isinstance(position, int) for points in runs.values() for position, _ in points):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     save(figure, path)
     return True
@@ -134,14 +138,34 @@ def line(teacher: bool) -> dict[str, Any]:
 def scatter(systems: Mapping[str, Mapping[str, tuple[float, float]]], x: str, y: str, path: Path) -> None:
     """Points with their names, on a logarithmic x axis; systems: by group, which shares a colour, and name."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 5), layout="constrained")
         axes = figure.add_subplot(xlabel=x, ylabel=y, xscale="log")
     for (group, points), colour in zip(systems.items(), COLOURS[1:], strict=False):
         axes.plot(*zip(*points.values(), strict=True), "o", markersize=5, color=colour, label=group)
-        for name, point in points.items():
-            axes.annotate(name, point, (5, 0), textcoords="offset points", fontsize=6.5, va="center", color=colour)
-    axes.margins(x=0.12)
+    axes.margins(x=0.2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     figure.legend(loc="outside upper center", ncols=len(systems), fontsize=8, frameon=False)
+    figure.draw_without_rendering()  # so that positions in pixels are known
+    taken: list[tuple[float, float]] = []
+    for points, colour in zip(systems.values(), COLOURS[1:], strict=False):
+        for name, point in sorted(points.items(), key=lambda item: -item[1][1]):
+            column, row = axes.transData.transform(point)
+            place = row
+            while any(abs(column - other) < NAME_WIDTH and abs(place - there) < NAME_HEIGHT for other, there in taken):
+                place -= 1
+            taken.append((column, place))
+            offset = (8, (place - row) * 72 / figure.dpi)
+            arrow = {
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.4,
+                "shrinkA": 0,
+                "shrinkB": 2,
+                "relpos": (0, 0.5),
+            }
+            style = {"fontsize": 7, "va": "center", "color": colour, "arrowprops": arrow}
+            axes.annotate(name, point, offset, textcoords="offset points", **style)
     save(figure, path)
 
 

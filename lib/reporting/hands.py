@@ -196,13 +196,14 @@ def claims(pairs: Sequence[tuple[NDArray, NDArray]]) -> str:
 
 
 def prior_table(learned: Mapping[str, NDArray]) -> str:
-    """Quantiles of φ, and how many of its numbers decay their weight (positive) or boost it (negative)."""
-    header = ["φ of", *(f"{100 * share:g} %" for share in QUANTILES), "positive", "negative"]
+    """Quantiles of φ by run, and how many of its numbers decay their weight (positive) or boost it (negative)."""
     rows = []
-    for run, phi in learned.items():
-        values = [f"{value:.1e}".replace("-", "−") for value in np.quantile(phi, QUANTILES)]
-        rows.append([f"`{run}`", *values, *(f"{100 * part.mean():.1f} %" for part in (phi > 0, phi < 0))])
-    return markdown(header, rows)
+    for share in QUANTILES:
+        values = [f"{np.quantile(phi, share):.1e}".replace("-", "−") for phi in learned.values()]
+        rows.append([f"{100 * share:g} % of φ below", *values])
+    for name, chosen in (("positive", np.greater), ("negative", np.less)):
+        rows.append([name, *(f"{100 * chosen(phi, 0).mean():.1f} %" for phi in learned.values())])
+    return markdown(["", *(f"`{run}`" for run in learned)], rows)
 
 
 def predicted_hands(study: Study, run: str, seed: int) -> list[Hand]:

@@ -1,5 +1,6 @@
 """The figures of a report, benchmark by benchmark, and their captions."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from numpy.typing import NDArray
 
 from lib.data.crops import open_crops
 from lib.files import read_csv
-from lib.metrics import HEADLINE, unit_of
+from lib.metrics import HANDS, HEADLINE, unit_of
+from lib.papers import Paper, Table
 from lib.reporting import Study, headline
 from lib.reporting import figures as draw
 from lib.reporting.examples import TOLERANCE, class_examples, person_panels, transfer_examples
@@ -81,16 +83,17 @@ def line_figures(paper: str, study: Study, details: Mapping[str, Any], folder: P
     """Draw <benchmark>_pck.png and <benchmark>_history.png as far as there are curves; return their captions."""
     benchmark, captions = study.benchmark, {}
     persons, metric = f"{benchmark.name} {benchmark.persons}", benchmark.metric
+    flip_test = "" if study.key in HANDS else ", without flip test"
     dashed = ", the teacher dashed" if "teacher" in benchmark.roles else ""
     if benchmark.length and draw_curves(paper, study, folder):
         captions["pck"] = (
-            f"The {metric.partition('@')[0]} of the {persons} over the tolerated error; means over the seeds{dashed}. "
+            f"The {curve_of(study)} of the {persons} over the tolerated error; means over the seeds{dashed}. "
             "Grey: the mean pose of the training set."
         )
     if draw_histories(study, details, folder):
         captions["history"] = (
-            f"The {metric} on {benchmark.name} during training, without flip test; thin lines: single seeds. The last "
-            "checkpoint is reported."
+            f"The {metric} on {benchmark.name} during training{flip_test}; thin lines: single seeds. A run that "
+            "continues another counts its own epochs. The last checkpoint is reported."
         )
     return captions
 
@@ -109,8 +112,33 @@ def read_curves(paper: str, study: Study) -> dict[str, draw.Points]:
 
 def draw_curves(paper: str, study: Study, folder: Path) -> bool:
     """The PCK curves of a benchmark; whether there are any."""
-    x, y = f"error tolerated, share of the {study.benchmark.length}", f"{study.benchmark.metric.partition('@')[0]}, %"
-    return draw.curves(read_curves(paper, study), x, y, folder / f"{study.key}_pck.png")
+    unit = "mm" if study.key in HANDS else f"share of the {study.benchmark.length}"
+    path = folder / f"{study.key}_pck.png"
+    return draw.curves(read_curves(paper, study), f"error tolerated, {unit}", f"{curve_of(study)}, %", path)
+
+
+def draw_systems(paper: Paper, table: Table, folder: Path) -> list[str]:
+    """Accuracy against cost of all rows of a table that asks for it, as printed; the figure's markdown."""
+    if not table.plot:
+        return []
+    x, y, group = (table.plot[name] for name in ("x", "y", "group"))
+    columns, labels = [*table.accuracy, *table.cost], [*table.labels]
+    systems: dict[str, dict[str, tuple[float, float]]] = {}
+    for row in table.rows:
+        if row.printed:
+            printed, texts = dict(zip(columns, row.printed, strict=True)), dict(zip(labels, row.labels, strict=True))
+            points = systems.setdefault(texts.pop(group), {})
+            name, *others = (re.sub(r" \[\d+\]", "", text) for text in texts.values())
+            points[", ".join([name, *others]) if name in points else name] = (float(printed[x]), float(printed[y]))
+    headings = table.accuracy | table.cost
+    draw.scatter(systems, headings[x], headings[y], folder / f"table_{table.number}.png")
+    caption = f"{headings[y]} against {headings[x]} of all systems of Table {table.number}, as printed, after Fig. 2."
+    return [shown(paper.key, f"table_{table.number}", caption)]
+
+
+def curve_of(study: Study) -> str:
+    """What is drawn over the tolerated error, in words."""
+    return "3D PCK" if study.key in HANDS else study.benchmark.metric.partition("@")[0]
 
 
 def draw_histories(study: Study, details: Mapping[str, Any], folder: Path) -> bool:
