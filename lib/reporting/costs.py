@@ -42,10 +42,14 @@ def cost_table(table: Table, costs: Mapping[str, Mapping[str, float]]) -> str:
         header += [heading, "counted"]
     rows, agreeing, compared = [], 0, 0
     for row in table.rows:
-        if not row.networks:
+        texts = printed_costs(table, row)
+        if not row.own or not (row.networks or any(texts)):
             continue
         line = list(row.labels)
-        for metric, printed in zip(table.cost, printed_costs(table, row), strict=True):
+        for metric, printed in zip(table.cost, texts, strict=True):
+            if not row.networks:
+                line += [printed, ""]
+                continue
             found, agrees = cost_cell(printed, metric, [costs[name] for name in row.networks], table.truncated)
             line += [printed, f"**{found}**"]
             if printed not in ("", "-"):
