@@ -45,6 +45,11 @@ def git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
+def cores() -> int:
+    """Cores that this process may use; where the system does not tell, those that exist."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cpu() -> str:
     """Model name of the CPU."""
     try:

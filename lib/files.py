@@ -6,8 +6,10 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+
+LITTER = ("__MACOSX", ".DS_Store", "._*")
 
 
 def remove(path: Path) -> None:
@@ -36,6 +38,31 @@ def atomic(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         remove(temporary)
+
+
+def is_litter(path: PurePath) -> bool:
+    """Whether macOS put this file, or one of the folders it is in, beside the content."""
+    return any(PurePath(part).match(pattern) for part in path.parts for pattern in LITTER)
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Every file below a folder in the order of names, without macOS litter.
+
+    Links are followed, but not to a folder that the link is in: that would have no end.
+    """
+
+    def below(place: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+        for path in sorted(place.iterdir()):
+            if is_litter(PurePath(path.name)):
+                continue
+            if path.is_dir():
+                real = path.resolve()
+                if real not in above:
+                    yield from below(path, (*above, real))
+            else:
+                yield path
+
+    yield from below(folder, (folder.resolve(),))
 
 
 def sha256(path: Path | str) -> str:

@@ -2,13 +2,17 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lib.errors import InputError
+from lib.files import atomic
+from lib.records import write_seconds
 
 SPECS = Path("data/specs")
+NOT_CHOSEN = {"chosen": False}  # the spec of what params.yaml leaves out: nothing in it can change
 
 
 def load_spec(name: str) -> Any:
@@ -16,13 +20,24 @@ def load_spec(name: str) -> Any:
     path = SPECS / f"{name}.json"
     if not path.is_file():
         raise InputError(f"{path} not found: no such entry in params.yaml, or python -m stages.specs has to run first")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def leave_out(out: Path) -> None:
+    """Write in the place of an output that params.yaml does not ask for it."""
+    with atomic(out) as folder:
+        folder.mkdir()
+        (folder / "not_run.txt").write_text("left out by benchmarks or rows of params.yaml\n", encoding="utf-8")
 
 
 def run(main: Callable[..., None]) -> None:
     """Call a stage's main with the command line's arguments; bad input ends it with one line and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks
+    began = time.monotonic()
     try:
         main(*sys.argv[1:])
+        write_seconds(sys.modules["__main__"].__spec__.name, sys.argv[1:], time.monotonic() - began)
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from statistics import median
 
 import torch
@@ -12,8 +13,7 @@ from lib.files import atomic
 from lib.metrics.complexity import cost, count
 from lib.models import build_model
 from lib.models.multibranch import build_branches
-from lib.params import auxiliary_models, built
-from lib.params.sections import Complexity, Network, Size, TrainingNetwork
+from lib.runs import Size
 from stages import load_spec, run
 
 METRICS = "reports/metrics/complexity.json"
@@ -21,15 +21,10 @@ ENVIRONMENT = "reports/metrics/complexity.environment.json"
 PERIOD = 0.25  # seconds that a timing lasts at least, so that one of a small network spans several passes
 
 
-def network(spec: Network, input_size: Size) -> nn.Module:
-    """Build a network of params.complexity for images of (height, width) px."""
-    return build_model(built(spec.model, spec.joints, input_size))
-
-
-def training_network(spec: TrainingNetwork, input_size: Size) -> nn.Module:
-    """Build a network of params.complexity with its further branches for images of (height, width) px."""
-    others = [built(model, spec.joints, input_size) for model in auxiliary_models(spec.model, spec.auxiliary)]
-    return build_branches(network(spec, input_size), others, spec.shared, spec.aggregation, spec.variant)
+def training_network(entry: dict) -> nn.Module:
+    """Build a network of the spec's `training` with its further branches."""
+    target = build_model(entry["model"])
+    return build_branches(target, entry["branches"], entry["shared"], entry["aggregation"], entry["variant"])
 
 
 def timed_passes(model: nn.Module, images: torch.Tensor) -> list[float]:
@@ -44,7 +39,7 @@ def timed_passes(model: nn.Module, images: torch.Tensor) -> list[float]:
 
 @torch.no_grad()
 def latencies(
-    models: dict[str, nn.Module], inputs: dict[str, Size], batch_sizes: tuple[int, ...], repeats: int
+    models: dict[str, nn.Module], inputs: dict[str, Size], batch_sizes: Sequence[int], repeats: int
 ) -> dict[tuple[str, int], float]:
     """Return the median seconds of one pass per (network, batch size); inputs: of each network, (height, width) px.
 
@@ -66,24 +61,24 @@ def latencies(
 
 
 def main() -> None:
-    settings = Complexity.model_validate(load_spec("complexity"))
-    inputs = {name: spec.input or settings.input for name, spec in settings.networks.items()}
-    models = {name: network(spec, inputs[name]) for name, spec in settings.networks.items()}
+    settings = load_spec("complexity")
+    inputs = {name: tuple(entry["input"]) for name, entry in settings["networks"].items()}
+    models = {name: build_model(entry["model"]) for name, entry in settings["networks"].items()}
     models = {name: model.eval().to(memory_format=torch.channels_last) for name, model in models.items()}
-    seconds = latencies(models, inputs, settings.batch_sizes, settings.repeats)
+    batch_sizes, reference = settings["batch_sizes"], settings["reference"]
+    seconds = latencies(models, inputs, batch_sizes, settings["repeats"])
 
     metrics = {}
     for name, model in models.items():
         metrics[name] = cost(count(model, inputs[name]))
-        for size in settings.batch_sizes:
+        for size in batch_sizes:
             metrics[name] |= {
                 f"latency_ms_b{size}": round(1e3 * seconds[name, size], 2),
                 f"throughput_b{size}": round(size / seconds[name, size], 3),
-                f"speedup_b{size}": round(seconds[settings.reference, size] / seconds[name, size], 3),
+                f"speedup_b{size}": round(seconds[reference, size] / seconds[name, size], 3),
             }
-    for name, spec in settings.training.items():
-        input_size = spec.input or settings.input
-        metrics[name] = cost(count(training_network(spec, input_size), input_size))
+    for name, entry in settings["training"].items():
+        metrics[name] = cost(count(training_network(entry), tuple(entry["input"])))
     for path, content in ((ENVIRONMENT, describe() | {"hardware": cpu()}), (METRICS, metrics)):
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")

@@ -4,12 +4,15 @@ import time
 from pathlib import Path
 
 from lib.data import formats
-from stages import run
+from stages import NOT_CHOSEN, leave_out, load_spec, run
 
 
 def main(dataset: str) -> None:
+    out = Path("data/annotations") / dataset
+    if load_spec(f"convert/{dataset}") == NOT_CHOSEN:
+        return leave_out(out)
     start = time.perf_counter()
-    counts = formats.get(dataset).convert(Path("data/raw") / dataset, Path("data/annotations") / dataset)
+    counts = formats.get(dataset).convert(Path("data/raw") / dataset, out)
     summary = ", ".join(f"{count} {noun}" for noun, count in counts.items())
     print(f"{dataset}: {summary}, {time.perf_counter() - start:.1f} s")
 

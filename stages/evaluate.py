@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.files import atomic, read_csv, write_csv
-from lib.metrics import HANDS, HEADLINE, curve, evaluated, score, unit_of
 from lib.metrics.mean_pose import mean_hand, mean_pose
+from lib.metrics.scores import HANDS, HEADLINE, curve, evaluated, score, unit_of
 from lib.papers import load_paper
 from lib.reporting import MEAN_POSE, Result, Study, headline, load_studies
 from lib.reporting.claims import DRAWN, REAL
@@ -51,13 +51,16 @@ def main(paper: str = "") -> None:
 
 
 def evaluate(study: Study, predictions: Mapping[int, Mapping[str, NDArray]]) -> dict[str, Any]:
-    """All metrics of a run by seed, and what they are of: benchmark, persons, standard error of one seed's headline."""
+    """All metrics of a run by seed, and what they are of: benchmark, persons, standard error of one seed's headline.
+
+    Persons that were held out of the training ones have a name of their own.
+    """
     one = next(iter(predictions.values()))
     scores = {seed: score(study.annotations, found) for seed, found in predictions.items()}
     return {
         "benchmark": study.key,
         "images": DRAWN if study.annotations["info"]["source"] == "synthetic" else REAL,
-        "persons": len(evaluated(study.annotations, one["images"])),
+        "persons" if study.split == "val" else "heldout_persons": len(evaluated(study.annotations, one["images"])),
         "error": round(sampling_error(study.annotations, one), 5),
         "seeds": {
             str(seed): {name: round(value, unit_of(name).decimals + 3) for name, value in found.items()}

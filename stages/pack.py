@@ -3,20 +3,23 @@
 from pathlib import Path
 
 from lib.data import formats
-from lib.data.crops import pack
-from lib.params import PackSpec
-from stages import load_spec, run
+from lib.data.packing import pack
+from stages import NOT_CHOSEN, leave_out, load_spec, run
 
 
 def main(name: str) -> None:
     """Write data/crops/<name> from the annotations and images of its dataset."""
-    spec = PackSpec.model_validate(load_spec(f"packs/{name}"))
+    spec, out = load_spec(f"pack/{name}"), Path("data/crops") / name
+    if spec == NOT_CHOSEN:
+        return leave_out(out)
+    dataset = spec.pop("dataset")
+    del spec["code"]
     pack(
-        Path("data/annotations") / spec.dataset,
-        Path("data/raw") / spec.dataset,
-        Path("data/crops") / name,
-        read_depth=getattr(formats.get(spec.dataset), "read_depth", None),
-        **spec.model_dump(exclude={"dataset"}),
+        Path("data/annotations") / dataset,
+        Path("data/raw") / dataset,
+        out,
+        read_depth=getattr(formats.get(dataset), "read_depth", None),
+        **spec | {"input": tuple(spec["input"])},
     )
 
 

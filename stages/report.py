@@ -7,9 +7,8 @@ from typing import Any
 
 from lib.data.crops import open_crops
 from lib.files import atomic
-from lib.metrics import HANDS
+from lib.metrics.scores import HANDS
 from lib.papers import Paper, load_paper
-from lib.params.sections import Complexity
 from lib.reporting import (
     Study,
     claims,
@@ -53,11 +52,11 @@ def main(key: str = "") -> None:
             text += draw_systems(paper, table, folder)
         for study in studies:
             text += (hands.illustrate if study.key in HANDS else illustrate)(key, study, details, folder)
-    left_open = decision_table(paper, [spec for spec in shown if spec["distillation"]])
+    left_open = decision_table(paper, [spec for spec in shown if spec["settings"]])
     text += ["## Decisions", folded(f"{len(paper.decisions)} things that the paper leaves open", left_open)]
     text += ["## Contradictions in the paper", bullets(paper.contradictions)]
     text += ["## Scale and provenance", *scales(studies, shown, full)]
-    text += speed(paper, Complexity.model_validate(load_spec("complexity")))
+    text += speed(paper, load_spec("complexity"))
     with atomic(Path("reports") / f"{key}.md") as part:
         part.write_text("\n\n".join(block for block in text if block) + "\n")
 
@@ -118,21 +117,21 @@ def scales(
     return [provenance.origin(studies), provenance.notes(studies, people), folded("Scale of the trainings", *compared)]
 
 
-def speed(paper: Paper, complexity: Complexity) -> list[str]:
+def speed(paper: Paper, complexity: Mapping[str, Any]) -> list[str]:
     """The measured speed of those full-size networks that the paper's tables name, and of the reference."""
     named = {network for table in paper.tables for row in table.rows for network in row.networks}
     if not named:
         return []
     counted, machine = load("complexity"), load("complexity.environment")
-    timed = {name: counted[name] for name in complexity.networks if name in named or name == complexity.reference}
-    inputs = {name: complexity.networks[name].input or complexity.input for name in timed}
+    timed = {name: counted[name] for name in complexity["networks"] if name in named or name == complexity["reference"]}
+    inputs = {name: complexity["networks"][name]["input"] for name in timed}
     text = (
         f"Images per second of full-size networks, {machine['hardware']}, threads: {machine['threads']}, PyTorch "
-        f"{machine['torch']}; ×: relative to `{complexity.reference}`"
+        f"{machine['torch']}; ×: relative to `{complexity['reference']}`"
     )
-    if len(set(inputs.values())) > 1:
+    if len(set(map(tuple, inputs.values()))) > 1:
         text += " at its own input, so that a smaller image is a part of the factor"
-    table = costs.speed_table(timed, inputs, complexity.batch_sizes, complexity.reference)
+    table = costs.speed_table(timed, inputs, complexity["batch_sizes"], complexity["reference"])
     return [folded("Measured speed", f"{text}.", table)]
 
 

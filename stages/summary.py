@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lib.files import atomic, read_csv
-from lib.metrics import HEADLINE, unit_of
+from lib.metrics.scores import HEADLINE, unit_of
 from lib.papers import load_paper, paper_keys
 from lib.reporting import claims, headline, load_details
 from lib.reporting.markdown import bullets, markdown, with_spread

@@ -3,14 +3,16 @@
 from pathlib import Path
 
 from lib.hands.synthesis import synthesize
-from lib.params import SynthesisSpec
-from stages import load_spec, run
+from stages import NOT_CHOSEN, leave_out, load_spec, run
 
 
 def main() -> None:
     """Write data/crops/mano, or continue where that was interrupted."""
-    spec = SynthesisSpec.model_validate(load_spec("synthesis"))
-    synthesize(Path("data/crops/mano"), Path(".cache/synthesis"), **spec.model_dump())
+    spec, out = load_spec("synthesize"), Path("data/crops/mano")
+    if spec == NOT_CHOSEN:
+        return leave_out(out)
+    del spec["code"]
+    synthesize(out, Path(".cache/synthesis"), **spec)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,20 @@ class Stage:
         words = self.command.split()
         return words[len(words) - words[::-1].index("-m")]
 
+    @property
+    def arguments(self) -> list[str]:
+        """The words behind the module."""
+        return self.command.partition(self.module)[2].split()
+
+    @property
+    def spec(self) -> str:
+        """The file that stands for its code and settings; the stage that writes them has none."""
+        name = self.module.removeprefix("stages.")
+        names = {"train": "/".join(self.arguments), "synthesize": name, "complexity": name}
+        if name in ("fetch", "convert", "pack"):
+            names[name] = f"{name}/{self.arguments[0]}"
+        return f"data/specs/{names.get(name, f'code/{name}')}.json"
+
 
 def load_stages() -> list[Stage]:
     """All stages of dvc.yaml, each after those it depends on."""

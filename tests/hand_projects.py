@@ -9,10 +9,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 from safetensors.numpy import save_file
 
-from lib.data.crops import open_crops, pack
+from lib.data.crops import open_crops
+from lib.data.packing import pack
 from lib.hands.joints import BONES, JOINTS, projected
-from lib.params import TrainSpec, load_params
-from tests.projects import write_specs, write_weights
+from lib.params import load_params
+from lib.runs import Run
+from stages import specs
+from tests.projects import write_spec, write_weights
 
 SIDE = 128  # px of an image
 CAMERA = np.array([[160.0, 0, 63.5], [0, 150, 60], [0, 0, 1]])
@@ -59,8 +62,8 @@ def annotations(dataset: str, hands: int, seed: int) -> dict:
     }
 
 
-def write_benchmark(dataset: str, packs: Mapping[str, str | None], hands: int, crop: tuple[int, int]) -> dict:
-    """Annotations, images and crops of a benchmark; packs: names of crops and their subsets. Returns those of val."""
+def write_benchmark(dataset: str, crops: Mapping[str, str | None], hands: int, side: tuple[int, int]) -> dict:
+    """Annotations, images and crops of a benchmark; crops: their names and subsets. Returns the annotations of val."""
     splits = {"train": annotations(dataset, hands, seed=1), "val": annotations(dataset, 10, seed=2)}
     folder, raw = Path("data/annotations") / dataset, Path("data/raw") / dataset
     for path in (folder, raw):
@@ -73,8 +76,8 @@ def write_benchmark(dataset: str, packs: Mapping[str, str | None], hands: int, c
             for a, b in BONES:
                 ImageDraw.Draw(picture).line([tuple(points[a]), tuple(points[b])], (190, 160, 140), 5)
             picture.save(raw / image["file_name"])
-    for name, subset in packs.items():
-        pack(folder, raw, Path("data/crops") / name, input=crop, padding=1.4, margin=1, subset=subset)
+    for name, subset in crops.items():
+        pack(folder, raw, Path("data/crops") / name, input=side, padding=1.4, margin=1, subset=subset)
     return splits["val"]
 
 
@@ -96,35 +99,34 @@ def write_project(errors: Mapping[str, Mapping[int, float]], weights: Sequence[s
 
     Runs that learn a regulariser have one of alternating signs.
     """
-    write_specs()
+    specs.main()
     params = load_params()
-    specs = {name: params.train_spec("cmkg", name) for name in errors}
-    packs: dict[str, dict[str, str | None]] = {}
-    for spec in specs.values():
-        packs.setdefault(spec.dataset, {})[spec.crops] = params.packs[spec.crops].subset
-    documents = {dataset: write_benchmark(dataset, own, 20, (64, 64)) for dataset, own in packs.items()}
+    runs = {name: params.run(f"cmkg/{name}") for name in errors}
+    crops: dict[str, dict[str, str | None]] = {}
+    for run in runs.values():
+        crops.setdefault(run.dataset, {})[run.crops] = params.common.crops[run.crops].subset
+    documents = {dataset: write_benchmark(dataset, own, 20, (64, 64)) for dataset, own in crops.items()}
     write_benchmark("mano", {"mano": None}, 6, (64, 64))
-    for name, spec in specs.items():
-        write_run(Path("models/cmkg") / name, spec, documents[spec.dataset], errors[name])
+    for name, run in runs.items():
+        write_run(run, documents[run.dataset], errors[name])
     for name in weights:
         folder = Path("models/cmkg") / name
-        write_weights(folder, specs[name], len(JOINTS))
+        write_weights(runs[name], len(JOINTS))
         for seed in [*errors[name]][1:]:
             shutil.copy(folder / "seed0/weights.safetensors", folder / f"seed{seed}")
     Path("reports/metrics").mkdir(parents=True)
     Path("reports/metrics/complexity.json").write_text("{}")
 
 
-def write_run(folder: Path, spec: TrainSpec, val: dict, errors: Mapping[int, float]) -> None:
+def write_run(run: Run, val: dict, errors: Mapping[int, float]) -> None:
     """A trained run without weights."""
+    folder = Path("models") / run.label
     for seed, error in errors.items():
-        write_predictions(folder / f"seed{seed}", spec.crops, val, error, seed)
-        if spec.distillation and spec.distillation.method == "cmkg":
+        write_predictions(folder / f"seed{seed}", run.crops, val, error, seed)
+        if run.method == "cmkg":
             phi = {
                 "fc.weight": np.array([[-2e-6, 4e-6], [-6e-6, 8e-6]], np.float32),
                 "fc.bias": np.zeros(1, np.float32),
             }
             save_file(phi, folder / f"seed{seed}" / "prior.safetensors")
-    (folder / "spec.json").write_text(spec.model_dump_json())
-    environment = {"revision": "0123abc", "hardware": "a CPU", "torch": "2.0", "dataset_source": "synthetic"}
-    (folder / "environment.json").write_text(json.dumps(environment))
+    write_spec(run, errors)

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lib.params import TrainSpec, load_params
+from lib.params import load_params
+from lib.records import write_record
+from lib.runs import Run, as_json
 from stages import specs
 
 JOINTS = [
@@ -55,16 +57,20 @@ def truth_of(annotations: dict) -> np.ndarray:
     return labels.reshape(len(labels), -1, 3)[..., :2]
 
 
-def write_run(folder: Path, spec: dict, annotations: dict, wrong: dict[int, int]) -> None:
+def write_run(run: Run, annotations: dict, wrong: dict[int, int]) -> None:
     """A trained run whose seeds miss the given numbers of persons by far and hit the others exactly."""
-    headline = "ap" if spec["dataset"] == "coco" else "mean"
+    folder, headline = Path("models") / run.label, "ap" if run.dataset == "coco" else "mean"
     for seed, missed in wrong.items():
         write_predictions(folder / f"seed{seed}", annotations, missed)
         (folder / f"seed{seed}" / "history.csv").write_text(f"epoch,loss,val_{headline}\n1,0.5,\n2,0.25,40.0\n")
-    (folder / "spec.json").write_text(json.dumps(spec))
-    environment = {"revision": "0123abc", "hardware": "a CPU", "torch": "2.0"}
-    environment["dataset_source"] = annotations["info"]["source"]
-    (folder / "environment.json").write_text(json.dumps(environment))
+    write_spec(run, wrong)
+
+
+def write_spec(run: Run, seeds: Iterable[int]) -> None:
+    """What a run was trained with, and the record of where."""
+    (Path("models") / run.label / "spec.json").write_text(json.dumps(as_json(run)))
+    machine = {"revision": "0123abc", "hardware": "a CPU", "torch": "2.0"}
+    write_record(run.label, {f"seed{seed}": machine for seed in seeds})
 
 
 def write_predictions(folder: Path, annotations: dict, missed: int) -> None:
@@ -117,38 +123,33 @@ def crop_arrays(people: int, joints: int) -> dict[str, np.ndarray]:
     }
 
 
-def write_specs() -> None:
-    """What each run of params.yaml trains."""
-    specs.CODE.parent.mkdir(parents=True)
-    specs.CODE.write_text("{}")
-    specs.main()
-
-
 def write_project(
     paper: str, runs: dict[str, dict[int, int]], people: dict[str, int], weights: Iterable[str] = ()
 ) -> None:
     """Everything that a report reads, with these trained runs, some with weights; people: to train on, by benchmark."""
+    specs.main()
     annotations = {dataset: coco(10, dataset) for dataset in people}
     params = load_params()
-    trained = {name: params.train_spec(paper, name) for name in runs}
-    crops = {spec.dataset: spec.crops for spec in trained.values()}
+    trained = {name: params.run(f"{paper}/{name}") for name in runs}
+    crops = {run.dataset: run.crops for run in trained.values()}
     for dataset, count in people.items():
         write_benchmark(annotations[dataset], crops[dataset], count)
-    for name, spec in trained.items():
-        write_run(Path("models") / paper / name, spec.model_dump(mode="json"), annotations[spec.dataset], runs[name])
+    for name, run in trained.items():
+        write_run(run, annotations[run.dataset], runs[name])
     for name in weights:
-        write_weights(Path("models") / paper / name, trained[name])
+        write_weights(trained[name])
     Path("reports/metrics").mkdir(parents=True)
-    networks = [*params.complexity.networks, *params.complexity.training]
+    complexity = params.common.complexity
+    networks = [*complexity.networks, *complexity.training]
     Path("reports/metrics/complexity.json").write_text(json.dumps(dict.fromkeys(networks, COST)))
     machine = {"hardware": "a CPU", "threads": 2, "torch": "2.0"}
     Path("reports/metrics/complexity.environment.json").write_text(json.dumps(machine))
 
 
-def write_weights(folder: Path, spec: TrainSpec, joints: int = len(JOINTS)) -> None:
+def write_weights(run: Run, joints: int = len(JOINTS)) -> None:
     """Untrained weights of a run's first seed."""
     from lib.models import build_model
     from lib.training.checkpoint import save_weights
 
-    network = spec.network(spec.model, joints)
-    save_weights(folder / "seed0/weights.safetensors", build_model(network), network)
+    network = {**run.model, "joints": joints}
+    save_weights(Path("models") / run.label / "seed0/weights.safetensors", build_model(network), network)

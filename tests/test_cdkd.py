@@ -17,13 +17,13 @@ from lib.errors import InputError
 from lib.models import build_model
 from lib.tasks import build_task
 from lib.tasks.cdkd import CrossDomainDistillation, cosine_distance, cross_class_kl
+from lib.tasks.heatmap import Supervised
 from lib.tasks.simcc import SimccSupervised
-from lib.tasks.supervised import Supervised
 from tests import toy
 
 SIDE, LARGE = 32, 64
 HRNET = {"name": "hrnet", "joints": 14, "width": 4, "blocks": 1, "modules": [1, 1, 1], "stem": 8}
-METHOD = {"method": "cdkd", "alpha": 1.0, "beta": 1.0, "features": "sape", "projectors": 3, "kernels": (3, 5, 7, 7)}
+METHOD = {"alpha": 1.0, "beta": 1.0, "features": "sape", "projectors": 3, "kernels": (3, 5, 7, 7)}
 METHOD |= {"logits": "cca", "tau": 4.0, "learned": ("tau",), "variant": "paper"}
 CODEC = SimccCodec((SIDE, SIDE), split=2.0, smoothing=0.2)
 EVERYTHING = ("tau", "alpha", "beta")
@@ -42,8 +42,7 @@ def task_of(student: nn.Module | None = None, teacher: nn.Module | None = None, 
         if heatmaps
         else SimccSupervised(student, CODEC, toy.FLIP_PAIRS)
     )
-    settings = {name: value for name, value in METHOD.items() if name != "method"}
-    settings |= {"student_input": (SIDE, SIDE), "teacher_input": (LARGE, LARGE)} | changes
+    settings = METHOD | {"student_input": (SIDE, SIDE), "teacher_input": (LARGE, LARGE), "batch_size": 4} | changes
     torch.manual_seed(2)
     return CrossDomainDistillation(base, teacher, **settings)
 
@@ -126,17 +125,6 @@ def test_joints_without_a_label_learn_from_the_teacher():
     losses, labelled = task(unlabelled), task(batch())
     assert losses["simcc"] == 0 < labelled["simcc"]
     assert losses["logits"] > 0 and losses["features"] > 0
-
-
-@pytest.mark.parametrize("changes", [{}, {"features": "convolution", "logits": "fully_connected"}])
-def test_losses_of_a_batch_are_the_means_over_its_parts(changes):
-    task, data = task_of(**changes).eval(), batch()
-    parts = []
-    for h in (slice(0, 2), slice(2, 4)):
-        images = {name: view[h] for name, view in data.images.items()}
-        parts.append(task(Batch(images, data.keypoints[h], data.visible[h], data.rows[h])))
-    for name, value in task(data).items():
-        torch.testing.assert_close(value, (parts[0][name] + parts[1][name]) / 2)
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
@@ -328,15 +316,16 @@ def test_what_cannot_be_distilled_is_refused_with_one_line():
     assert str(error.value) == "alpha is learned from 0: expected a start between 0 and 0"
 
 
-def test_build_task_follows_the_spec():
+def test_build_task_follows_the_run():
     model = {name: value for name, value in HRNET.items() if name != "joints"} | {"head": "simcc", "split": 2.0}
     changes = {"alpha": 0.5, "beta": 3.0, "projectors": 2, "kernels": (3, 7), "tau": 7.0, "learned": ("tau", "beta")}
     sizes = {"input": (SIDE, SIDE), "teacher": "t", "teacher_input": (LARGE, LARGE)}
-    spec = toy.spec(paper="cdkd", model=model, distillation=METHOD | changes, **sizes)
+    codec = {"split": 2.0, "smoothing": 0.2}
+    run = toy.run(model=model, output="simcc", codec=codec, method="cdkd", settings=METHOD | changes, **sizes)
     student, teacher = network(SIDE), network(LARGE)
-    task = build_task(spec, student, toy.FLIP_PAIRS, teacher)
+    task = build_task(run, student, toy.FLIP_PAIRS, teacher)
     assert type(task) is CrossDomainDistillation and task.student is student and task.teacher is teacher
-    assert type(task.base) is SimccSupervised and task.base.codec.input_size == (SIDE, SIDE)
+    assert type(task.base) is SimccSupervised and task.base.codec == CODEC
     assert values(task) == pytest.approx({"tau": 7.0, "alpha": 0.5, "beta": 3.0})
-    assert list(task.learned) == ["tau", "beta"] and not task.released
+    assert list(task.learned) == ["tau", "beta"] and not task.released and task.batch_size == run.batch_size
     assert str(task.projectors) == str(task_of(**changes).projectors)

@@ -220,7 +220,13 @@ def literal_task(**changes) -> CrossDomainDistillation:
     teacher = Stub([L3] * 4 + [0.0] * 4, 2)
     base = SimccSupervised(student, SimccCodec((2, 2), split=1.0), ())
     settings = {"alpha": 1.0, "beta": 1.0, "features": "sape", "projectors": 1, "kernels": (), "logits": "cca"}
-    settings |= {"tau": 1.0, "learned": (), "student_input": (4, 8), "teacher_input": (8, 16)} | changes
+    settings |= {
+        "tau": 1.0,
+        "learned": (),
+        "student_input": (4, 8),
+        "teacher_input": (8, 16),
+        "batch_size": 1,
+    } | changes
     task = CrossDomainDistillation(base, teacher, **settings)
     with torch.no_grad():
         if settings["features"] == "sape":
@@ -274,7 +280,7 @@ def test_without_a_term_there_is_nothing_of_it():
 def test_the_released_weight_of_the_classes_grows_with_people_and_joints():
     def logits(people: int, variant: str) -> Tensor:
         data = replace(PERSON, keypoints=torch.zeros(people, 1, 2), visible=torch.ones(people, 1, dtype=torch.bool))
-        task = literal_task(variant=variant, tau=R)
+        task = literal_task(variant=variant, tau=R, batch_size=people)
         for network in (task.student, task.teacher):
             network.values = nn.Parameter(network.values.detach().expand(people, -1, -1, -1).clone())
         return task(data)["logits"]

@@ -16,7 +16,7 @@ from lib.data.batches import Batch
 from lib.errors import InputError
 from lib.models import build_model
 from lib.tasks.cmkd import CrossModalDistillation, attention_loss, attention_map
-from lib.tasks.regression import PoseRegression, squared_distance
+from lib.tasks.pose import PoseRegression, squared_distance
 
 SPEC = {"name": "resnet", "joints": 21, "block": "basic", "blocks": [1, 1, 1, 1], "width": 4}
 
@@ -127,13 +127,6 @@ def test_losses_of_a_person(stage):
 
 
 # The tasks
-
-
-def test_losses_of_a_batch_are_the_means_over_its_parts():
-    task, data = task_of().eval(), batch()
-    halves = [task(part(data, rows)) for rows in (slice(0, 2), slice(2, 4))]
-    for name, loss in task(data).items():
-        torch.testing.assert_close(loss, (halves[0][name] + halves[1][name]) / 2, rtol=1e-4, atol=1e-5)
 
 
 def test_a_teacher_of_equal_weights_that_sees_the_same_teaches_nothing():

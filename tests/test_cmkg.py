@@ -14,8 +14,9 @@ from lib.data.batches import Batch
 from lib.errors import InputError
 from lib.models import build_model
 from lib.tasks.cmkd import CrossModalDistillation
-from lib.tasks.cmkg import MetaTraining, Regulariser, load_prior, save_prior
-from lib.tasks.regression import PoseRegression
+from lib.tasks.cmkg import MetaTraining
+from lib.tasks.pose import PoseRegression
+from lib.tasks.regulariser import Regulariser, load_prior, save_prior
 from tests.benchmarks.meta_step import unrolled
 
 SPEC = {"name": "resnet", "joints": 5, "block": "basic", "blocks": [1, 1, 1, 1], "width": 4}

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,7 @@ from lib.metrics.complexity import cost, count, fpd_gflops
 from lib.models import build_model
 from lib.models.multibranch import build_branches
 from lib.params import load_params
-from lib.params.sections import Complexity, HrnetModel, Network, StackedModel, TrainingNetwork
-from stages import complexity
+from stages import complexity, specs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,8 +57,8 @@ def test_okdhp_plain_hourglasses(stacks, params_m, gi_macs):
 
 
 @pytest.fixture(scope="module")
-def settings() -> Complexity:
-    return load_params(ROOT / "params.yaml").complexity
+def settings() -> dict[str, Any]:
+    return specs.complexity(load_params(ROOT / "params.yaml"))
 
 
 # params_m and gimacs of the networks of training that OKDHP's Tables 3, 7 and 8 name, and what is printed.
@@ -77,9 +77,11 @@ OKDHP = {
 
 @pytest.mark.parametrize("name", OKDHP)
 def test_okdhp_columns(settings, name):
+    entry = settings["training"][name]
     with torch.device("meta"):
-        model = complexity.training_network(settings.training[name], settings.input)
-    counted = cost(count(model, settings.input))
+        model = complexity.training_network(entry)
+    assert entry["input"] == [256, 256]
+    counted = cost(count(model, (256, 256)))
     assert (round(counted["params_m"], 3), round(counted["gimacs"], 3)) == OKDHP[name]
 
 
@@ -101,11 +103,11 @@ CDKD = {
 
 @pytest.mark.parametrize("name", CDKD)
 def test_cdkd_columns(settings, name):
-    spec = {**settings.networks, **settings.training}[name]
-    build = complexity.training_network if name in settings.training else complexity.network
+    branched = name in settings["training"]
+    entry = settings["training" if branched else "networks"][name]
     with torch.device("meta"):
-        model = build(spec, spec.input)
-    counted = cost(count(model, spec.input))
+        model = complexity.training_network(entry) if branched else build_model(entry["model"])
+    counted = cost(count(model, tuple(entry["input"])))
     *exact, printed = CDKD[name]
     assert [round(counted["params_m"], 3), counted["gsummary"], counted["gimacs"]] == exact
     assert (round(counted["params_m"], 1), round(counted["gsummary"], 3)) == printed
@@ -178,25 +180,23 @@ def test_model_is_left_as_it_is():
 
 
 def test_stage_writes_numbers_for_every_network(tmp_path, monkeypatch):
-    small, large = (StackedModel(name="hourglass", stacks=stacks, channels=8, stem="pytorch-pose") for stacks in (1, 3))
-    simcc = HrnetModel(name="hrnet", width=4, blocks=1, modules=(1, 1, 1), stem=8, head="simcc")
-    networks = {
-        "small": Network(model=small, joints=3),
-        "large": Network(model=large, joints=3),
-        "low": Network(model=simcc, joints=3, input=(32, 64)),
-    }
-    branched = TrainingNetwork(model=large, joints=3, shared=2, auxiliary=(4,), aggregation="fau")
-    released = branched.model_copy(update={"input": (128, 64), "variant": "released"})
-    settings = Complexity(
-        input=(64, 64),
-        batch_sizes=(1, 2),
-        repeats=2,
-        reference="large",
-        networks=networks,
-        training={"branched": branched, "released": released},
+    small, large, larger = (
+        {"name": "hourglass", "stacks": stacks, "channels": 8, "stem": "pytorch-pose", "joints": 3}
+        for stacks in (1, 3, 4)
     )
+    simcc = {"name": "hrnet", "width": 4, "blocks": 1, "modules": [1, 1, 1], "stem": 8, "joints": 3}
+    simcc |= {"head": "simcc", "input_size": [32, 64]}
+    networks = {
+        "small": {"input": [64, 64], "model": small},
+        "large": {"input": [64, 64], "model": large},
+        "low": {"input": [32, 64], "model": simcc},
+    }
+    branched = networks["large"] | {"branches": [larger], "shared": 2, "aggregation": "fau", "variant": "paper"}
+    released = branched | {"input": [128, 64], "variant": "released"}
+    settings = {"code": {}, "batch_sizes": [1, 2], "repeats": 2, "reference": "large", "networks": networks}
+    settings["training"] = {"branched": branched, "released": released}
     (tmp_path / "data/specs").mkdir(parents=True)
-    (tmp_path / "data/specs/complexity.json").write_text(settings.model_dump_json())
+    (tmp_path / "data/specs/complexity.json").write_text(json.dumps(settings))
     monkeypatch.setattr(complexity, "PERIOD", 0.02)
     monkeypatch.chdir(tmp_path)
     complexity.main()
@@ -208,7 +208,7 @@ def test_stage_writes_numbers_for_every_network(tmp_path, monkeypatch):
     assert rows["branched"]["params_m"] > rows["released"]["params_m"] > metrics["large"]["params_m"]
     assert rows["released"]["gmacs"] > 1.7 * rows["branched"]["gmacs"]  # twice the image, but a smaller aggregation
     with torch.device("meta"):
-        low = count(complexity.network(networks["low"], (32, 64)), (32, 64))
+        low = count(build_model(simcc), (32, 64))
     assert metrics["low"]["params_m"] == low["params"] / 1e6
     assert metrics["low"]["gmacs"] == round(low["macs"] / 1e9, 4)
     for row in metrics.values():

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data import crops as module
-from lib.data.crops import crop_to_image, open_crops, pack
+from lib.data import packing as module
+from lib.data.crops import open_crops
+from lib.data.packing import crop_to_image, pack
 from lib.data.warp import invert, transform
 from lib.errors import InputError
 
@@ -138,7 +139,10 @@ def test_detections_are_the_validation_crops(tmp_path):
 def test_missing_detections_say_how_to_get_them(tmp_path):
     data = dataset(tmp_path / "data", {"a.png": NOISE}, [person()])
     (data / "detections.json").unlink()
-    message = r"detections.json is missing; .* result file into .*data .*or set packs.coco_dt.boxes: annotations"
+    message = (
+        r"detections.json is missing: .* put it into data/downloads/data, or into .*, then dvc repro -f fetch@data; or "
+        r"set crops.coco_dt.boxes: annotations"
+    )
     with pytest.raises(InputError, match=message) as caught:
         pack(data, data, tmp_path / "out/coco_dt", input=(24, 16), padding=1, margin=1, boxes="detections")
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
@@ -196,8 +200,8 @@ def test_keypoints_return_to_the_image(tmp_path):
 
 def test_people_are_grouped_by_image_and_images_decoded_once(tmp_path, monkeypatch):
     reads = []
-    read = module._read
-    monkeypatch.setattr(module, "_read", lambda path: reads.append(path.name) or read(path))
+    read = module.read_image
+    monkeypatch.setattr(module, "read_image", lambda path, *how: reads.append(path.name) or read(path, *how))
     images = {f"{number}.png": np.full_like(NOISE, number) for number in range(40)}
     people = [person(image=1 + number % 40) for number in range(80)]
     people[3]["iscrowd"] = 1
@@ -213,12 +217,15 @@ def test_grey_images_and_the_orientation_tag(tmp_path):
     _, jpeg = cv2.imencode(".jpg", cv2.GaussianBlur(NOISE, (0, 0), 2))
     tag = bytes.fromhex("ffe1002245786966000049492a00080000000100120103000100000006000000000000000000"[:72])
     rotated = jpeg.tobytes()[:2] + tag + jpeg.tobytes()[2:]
-    data = dataset(tmp_path / "data", {"a.jpg": NOISE}, [person()])
+    whole, size = {"bbox": (0, 0, 16, 24)}, {"input": (24, 16), "padding": 1, "margin": 1}
+    data = dataset(tmp_path / "data", {"a.jpg": NOISE, "grey.png": NOISE}, [person(**whole), person(image=2, **whole)])
     (data / "a.jpg").write_bytes(rotated)
     assert cv2.imdecode(np.frombuffer(rotated, np.uint8), cv2.IMREAD_COLOR).shape == (16, 24, 3)
-    assert np.array_equal(module._read(data / "a.jpg"), cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB))
     cv2.imwrite(str(data / "grey.png"), NOISE[..., 0])
-    assert np.array_equal(module._read(data / "grey.png"), NOISE[..., :1].repeat(3, axis=2))
+    pack(data, data, tmp_path / "crops", **size)
+    tagged, grey = open_crops(tmp_path / "crops", "train").images
+    assert np.array_equal(tagged, cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB))
+    assert np.array_equal(grey, NOISE[..., :1].repeat(3, axis=2))
 
 
 def truncate(data):
@@ -232,9 +239,12 @@ def truncate(data):
             lambda data: [(data / name).unlink() for name in ("a.png", "b.jpg")],
             "2 of 2 annotated images are not in .*a.png, b.jpg",
         ),
-        (lambda data: (data / "b.jpg").write_bytes(b"<html>not found</html>"), "b.jpg cannot be read"),
-        (lambda data: (data / "b.jpg").write_bytes(b""), "b.jpg cannot be read"),
-        (truncate, "b.jpg cannot be read"),
+        (
+            lambda data: (data / "b.jpg").write_bytes(b"<html>not found</html>"),
+            "b.jpg is not a readable image; fetch",
+        ),
+        (lambda data: (data / "b.jpg").write_bytes(b""), "b.jpg is not a readable image; fetch"),
+        (truncate, "b.jpg is not a readable image; fetch"),
         (lambda data: cv2.imwrite(str(data / "b.jpg"), NOISE[:20]), "b.jpg is 16 x 20 px but annotated as 16 x 24"),
     ],
 )

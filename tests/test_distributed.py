@@ -1,6 +1,5 @@
 """Two processes give the result of one."""
 
-import json
 import os
 import subprocess
 import sys
@@ -16,18 +15,18 @@ from lib.codecs.heatmap import HeatmapCodec
 from lib.data.batches import Batch
 from lib.models import build_model
 from lib.models.multibranch import build_branches
+from lib.records import read_record
 from lib.tasks import Task
 from lib.tasks.fpd import FastPoseDistillation
 from lib.tasks.okdhp import OnlineDistillation
 from lib.training.distributed import Process, SynchronizedBatchNorm2d, connect, synchronize
 from stages import run
-from stages.train import train
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = {
     "epochs": 3,
-    "optimizer": {"name": "adam", "lr": 1e-6, "weight_decay": 0.0, "milestones": (), "gamma": 0.1},
+    "optimizer": {**toy.ADAM, "lr": 1e-6},
 }
 METHODS = ("fpd", "okdhp_fau", "okdhp_gate")
 SIDE = 128  # px; at 64 the coarsest maps have one pixel, and normalising four of them magnifies rounding errors
@@ -91,13 +90,13 @@ def test_two_processes_give_the_weights_of_one(tmp_path, monkeypatch):
     # rounding grows fast; with a tiny rate the losses, means over both processes, stay comparable.
     two = (tmp_path / "models/fpd/student").rename(tmp_path / "two")
     monkeypatch.chdir(tmp_path)
-    train(toy.spec(**SLOW), (0,))
+    assert read_record("fpd/student")["seed0"]["processes"] == 2
+    toy.train(toy.run(**SLOW), 0)
     torch.use_deterministic_algorithms(False)
     one = tmp_path / "models/fpd/student"
     assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
     losses = [np.genfromtxt(path / "seed0/history.csv", delimiter=",", names=True)["mse"] for path in (one, two)]
     np.testing.assert_allclose(*losses, rtol=1e-4)
-    assert json.loads((two / "environment.json").read_text())["processes"] == 2
 
 
 def test_a_batch_that_two_processes_cannot_share_is_refused_with_one_line(tmp_path):
@@ -151,7 +150,8 @@ def main(part: str, folder: Path) -> None:
             if process.rank == 0:
                 torch.save(states, folder / "two.pt")
     else:
-        toy.train(folder, **(SLOW if part == "train" else {"batch_size": 3}))
+        os.chdir(folder)
+        toy.train(toy.run(**(SLOW if part == "train" else {"batch_size": 3})), 0)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,16 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data import fetch
+from lib.data import download
+from lib.data.download import Archive
 from lib.errors import InputError
-from lib.params import Archive
 from tests.web import LSP, Served, packed, serving, tree
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +35,7 @@ def archive(*urls: str, content: bytes | None = None, file: str = "a.zip") -> Ar
 class TestDownload:
     def get(self, server, folder, served: Served, **known) -> Path:
         server.files = {"/a.zip": served}
-        return fetch.download(archive(f"{server.url}/a.zip", **known), folder)
+        return download.download(archive(f"{server.url}/a.zip", **known), folder)
 
     def test_complete(self, server, tmp_path):
         path = self.get(server, tmp_path, Served(PAYLOAD), content=PAYLOAD)
@@ -48,7 +49,7 @@ class TestDownload:
         assert served.offsets == [0, 5000, 8000, 9000]
 
     def test_any_number_of_breaks_with_progress(self, server, tmp_path):
-        served = Served(PAYLOAD, drops=[500] * 3 * fetch.ATTEMPTS)
+        served = Served(PAYLOAD, drops=[500] * 3 * download.ATTEMPTS)
         self.get(server, tmp_path, served, content=PAYLOAD)
         assert tree(tmp_path) == {"a.zip": PAYLOAD}
 
@@ -98,10 +99,10 @@ class TestDownload:
         server.files = {"/a.zip": (served := Served(PAYLOAD, stall=0.05))}
         wanted = archive(f"{server.url}/a.zip", content=PAYLOAD)
         code = (
-            "import sys; from pathlib import Path; from lib.data import fetch; from lib.params import Archive; "
-            "fetch.CHUNK = 100; fetch.download(Archive.model_validate_json(sys.argv[1]), Path(sys.argv[2]))"
+            "import json, sys; from pathlib import Path; from lib.data import download; "
+            "download.CHUNK = 100; download.download(download.Archive(**json.loads(sys.argv[1])), Path(sys.argv[2]))"
         )
-        child = subprocess.Popen([sys.executable, "-c", code, wanted.model_dump_json(), str(tmp_path)], cwd=ROOT)
+        child = subprocess.Popen([sys.executable, "-c", code, json.dumps(asdict(wanted)), str(tmp_path)], cwd=ROOT)
         part, limit = tmp_path / "a.zip.part", time.monotonic() + 20
         while not (part.exists() and part.stat().st_size) and time.monotonic() < limit:
             time.sleep(0.01)
@@ -109,7 +110,7 @@ class TestDownload:
         child.wait()
         left = part.stat().st_size
         assert 0 < left < len(PAYLOAD)
-        fetch.download(wanted, tmp_path)
+        download.download(wanted, tmp_path)
         assert served.offsets == [0, left]
         assert tree(tmp_path) == {"a.zip": PAYLOAD}
 
@@ -147,12 +148,12 @@ class TestDownload:
     def test_mirrors(self, server, tmp_path):
         server.files = {"/wrong.zip": Served(b"page"), "/right.zip": Served(PAYLOAD)}
         urls = ("http://127.0.0.1:1/dead.zip", *(f"{server.url}/{name}.zip" for name in ("gone", "wrong", "right")))
-        fetch.download(archive(*urls, content=PAYLOAD), tmp_path)
+        download.download(archive(*urls, content=PAYLOAD), tmp_path)
         assert tree(tmp_path) == {"a.zip": PAYLOAD}
 
     def test_a_part_of_another_mirror_is_not_continued(self, server, tmp_path):
         server.files = {"/1.zip": Served(b"x" * 9000, drops=[5000, *[0] * 5]), "/2.zip": (second := Served(PAYLOAD))}
-        fetch.download(archive(f"{server.url}/1.zip", f"{server.url}/2.zip", content=PAYLOAD), tmp_path)
+        download.download(archive(f"{server.url}/1.zip", f"{server.url}/2.zip", content=PAYLOAD), tmp_path)
         assert second.offsets == [0]
         assert tree(tmp_path) == {"a.zip": PAYLOAD}
 
@@ -195,23 +196,23 @@ class TestDownload:
         server.files = {f"/{name}": Served(b"<!DOCTYPE html>" + content)}
         wanted = archive(f"{server.url}/{name}", file=name)
         with pytest.raises(InputError, match=f"{name}: not {kind}"):
-            fetch.download(wanted, tmp_path)
+            download.download(wanted, tmp_path)
         assert tree(tmp_path) == {}
         server.files = {f"/{name}": Served(content)}
-        assert fetch.download(wanted, tmp_path).read_bytes() == content
+        assert download.download(wanted, tmp_path).read_bytes() == content
 
     def test_without_an_address_it_must_be_there(self, tmp_path):
         folder = tmp_path / "downloads/coco"
         with pytest.raises(InputError, match=rf"a\.zip has no address .* put it into {folder}$"):
-            fetch.download(archive(), folder)
+            download.download(archive(), folder)
         (folder / "a.zip").write_bytes(PAYLOAD)
-        assert fetch.download(archive(), folder) == folder / "a.zip"
-        assert fetch.download(archive(content=PAYLOAD), folder) == folder / "a.zip"
+        assert download.download(archive(), folder) == folder / "a.zip"
+        assert download.download(archive(content=PAYLOAD), folder) == folder / "a.zip"
 
     def test_a_wrong_file_brought_by_hand_is_refused_and_kept(self, tmp_path):
         (tmp_path / "a.zip").write_bytes(b"mine")
         with pytest.raises(InputError, match="wrong SHA-256"):
-            fetch.download(archive(content=PAYLOAD), tmp_path)
+            download.download(archive(content=PAYLOAD), tmp_path)
         assert tree(tmp_path) == {"a.zip": b"mine"}
 
     def test_log_has_few_whole_lines(self, server, tmp_path, capsys):
@@ -224,7 +225,7 @@ class TestDownload:
 @settings(max_examples=60, deadline=None)
 @given(
     size=st.integers(0, 5000),
-    drops=st.lists(st.integers(0, 5000), max_size=fetch.ATTEMPTS - 1),
+    drops=st.lists(st.integers(0, 5000), max_size=download.ATTEMPTS - 1),
     ranges=st.booleans(),
     if_range=st.booleans(),
     etag=st.sampled_from(['"v1"', 'W/"v1"', None]),
@@ -235,5 +236,5 @@ def test_wherever_the_connection_breaks_the_bytes_are_the_original(
     content = bytes(i * i % 251 for i in range(size))
     server.files = {"/f": Served(content, drops=drops, ranges=ranges, if_range=if_range, etag=etag)}
     part = tmp_path_factory.mktemp("drops") / "f.part"
-    fetch.transfer(f"{server.url}/f", part)
+    download.transfer(f"{server.url}/f", part)
     assert part.read_bytes() == content

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import re
 import stat
 import tarfile
@@ -11,12 +12,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from lib.data import fetch
+from lib.data.download import SIGNATURES, Archive, recognise
 from lib.errors import InputError
-from lib.params import Archive
+from lib.params import load_params
 from stages.fetch import main
 from tests.web import LSP, LSPET, Served, packed, serving, tar, tree
 
@@ -81,6 +82,35 @@ class TestExtract:
 
     def test_only_one_top_level_folder_is_stripped(self, tmp_path):
         assert self.unpack(tmp_path, packed({"a/images/1.jpg": b"1"})) == {"images/1.jpg": b"1"}
+
+    @pytest.mark.parametrize("folder", [True, False])
+    def test_the_separator_of_windows(self, tmp_path, folder):
+        files = {name.replace("/", "\\"): content for name, content in LSP.items()}
+        assert self.unpack(tmp_path, packed(({"images\\": b""} if folder else {}) | files)) == LSP
+
+    def test_members_that_lead_out_with_the_separator_of_windows(self, tmp_path):
+        with pytest.raises(InputError, match=r"member 'images/\.\./\.\./evil' leads out"):
+            self.unpack(tmp_path, packed(LSP | {"images\\..\\..\\evil": b"evil"}))
+        assert list(tree(tmp_path)) == ["x"]
+
+    def test_members_that_exclude_each_other(self, tmp_path):
+        with pytest.raises(InputError, match=r"x: not a readable zip or tar archive: .*; get it again"):
+            self.unpack(tmp_path, tar([("images", b"1"), ("images/1.jpg", b"2")]))
+        assert list(tree(tmp_path)) == ["x"]
+
+    @pytest.mark.parametrize("form", ["zip", "w:", "w:gz"])
+    def test_damaged_anywhere_it_is_unpacked_or_named(self, tmp_path, form):
+        whole, draw = packed(LSP) if form == "zip" else tar([*LSP.items()], form), random.Random(form)
+        for number in range(60):
+            content, folder = bytearray(whole), tmp_path / str(number)
+            for _ in range(draw.choice((1, 2, 5))):
+                content[draw.randrange(len(content))] = draw.randrange(256)
+            folder.mkdir()
+            try:
+                self.unpack(folder, bytes(content[: draw.choice((None, draw.randrange(len(content))))]))
+            except InputError as error:
+                assert str(folder / "x") in str(error) and "\n" not in str(error)
+                assert list(tree(folder)) == ["x"]
 
     def test_a_single_file_stays(self, tmp_path):
         assert self.unpack(tmp_path, packed({"joints.mat": b"joints"})) == {"joints.mat": b"joints"}
@@ -159,18 +189,17 @@ def stage(server, tmp_path, monkeypatch):
     known hashes; files named in `homeless` have no address. Returns what lies in data/raw.
     """
     monkeypatch.chdir(tmp_path)
-    data = YAML(typ="safe").load(ROOT / "params.yaml")["data"]
-    data["lsp"]["synthetic"] = {"lsp": 4, "lspet": 2, "seed": 0}
+    params = load_params(ROOT / "params.yaml")
+    drawn = {"lsp": 4, "lspet": 2, "seed": 0}
 
     def stage(source: str, dataset: str = "lsp", homeless: str = "") -> dict[str, bytes]:
-        settings = data[dataset]
-        settings["source"] = source
-        for archive in settings["official"]:
-            archive |= {"sha256": None, "urls": [f"{server.url}/{archive['file']}"]}
-            if archive["file"] == homeless:
-                archive["urls"] = []
-        (tmp_path / "data/specs/data").mkdir(parents=True, exist_ok=True)
-        (tmp_path / f"data/specs/data/{dataset}.json").write_text(json.dumps(settings))
+        official = []
+        for archive in params.official[dataset]:
+            urls = [] if archive["file"] == homeless else [f"{server.url}/{archive['file']}"]
+            official.append(archive | {"sha256": None, "urls": urls})
+        spec = {"code": {}, "source": source, "synthetic": drawn, "official": official}
+        (tmp_path / "data/specs/fetch").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"data/specs/fetch/{dataset}.json").write_text(json.dumps(spec))
         main(dataset)
         return tree(tmp_path / "data/raw")
 
@@ -394,5 +423,5 @@ def test_the_real_pieces(shared_data, stage, dataset):
     assert source_of(files, dataset) == {"dataset": dataset, "source": "local", "archives": {}}
     assert files == under(dataset, piece)
     for name in files:
-        if (suffix := Path(name).suffix) in fetch.SIGNATURES:
-            fetch.recognise(Path("data/raw", name), f"x{suffix}", name)
+        if (suffix := Path(name).suffix) in SIGNATURES:
+            recognise(Path("data/raw", name), f"x{suffix}", name)

@@ -101,6 +101,18 @@ def test_person_panels_of_coco_show_the_most_similar_pose(images):
     assert panels[0][0].drawn.sum() == 1 and not panels[1][1].drawn.any()
 
 
+def test_person_panels_leave_out_people_without_an_extent(images):
+    annotations = coco(10)
+    common = {"ids": np.arange(1, 11), "images": np.arange(1, 11)}
+    predictions = {"a": common | {"keypoints": truth_of(annotations)}}
+    for person in annotations["annotations"][:9]:
+        person["bbox"][2:] = [0, 0]
+    shown, panels = person_panels(annotations, predictions, images, people=2)
+    assert len(shown) == len(panels) == 1 and min(shown[0].shape) > 0
+    annotations["annotations"][9]["bbox"] = [0, 0, 0.1, 0.1]  # the corner: 16 px of it are shown
+    assert person_panels(annotations, predictions, images, people=2)[0][0].shape == (16, 16, 3)
+
+
 def random_crops() -> Crops:
     """Nine people in 64 px with a margin; the last joint of the fifth has no label."""
     generator = np.random.default_rng(0)
@@ -126,7 +138,7 @@ def test_transfer_examples_follow_their_rules(tmp_path):
     model = {"name": "hourglass", "stacks": 1, "channels": 8, "stem": "pytorch-pose", "joints": 14}
     save_weights(tmp_path / "weights.safetensors", build_model(model), model)
     crops = random_crops()
-    spec = {"input": [64, 64], "heatmap": {"sigma": 1.0, "scaling": "density"}}
+    spec = {"input": [64, 64], "codec": {"sigma": 1.0, "scaling": "density"}}
     examples = {
         example.caption[:3]: example for example in transfer_examples(crops, tmp_path / "weights.safetensors", spec)
     }

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from lib.files import atomic, read_csv, remove, sha256, write_csv
+from lib.files import atomic, read_csv, remove, sha256, walk, write_csv
 
 
 def tree(folder):
@@ -64,3 +64,19 @@ def test_csv_keeps_text_and_leaves_blank_what_a_row_lacks(tmp_path):
         {"a": "1", "b": 'x, "y"', "c": ""},
         {"a": "0.5", "b": "", "c": "z"},
     ]
+
+
+def test_two_links_to_one_folder_are_walked_twice_and_a_circle_once(tmp_path):
+    for name in ("one/a", "one/.DS_Store", "one/sub/b"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("first", "second"):
+        (tmp_path / "all").mkdir(exist_ok=True)
+        (tmp_path / "all" / name).symlink_to(tmp_path / "one")
+    (tmp_path / "one/sub/up").symlink_to(tmp_path)
+    found = [path.relative_to(tmp_path / "all").as_posix() for path in walk(tmp_path / "all")]
+    within = ["a", "sub/b"]
+    assert [name for name in found if "up" not in name] == [
+        f"{one}/{name}" for one in ("first", "second") for name in within
+    ]
+    assert len(found) < 20

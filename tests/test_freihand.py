@@ -105,7 +105,7 @@ def test_training_alone_is_enough(tmp_path: Path):
     [
         ("no K", r"training_K.json is missing; extract FreiHAND_pub_v2.zip again"),
         ("no scale", r"evaluation_scale.json is missing; extract FreiHAND_pub_v2.zip again"),
-        ("no json", r"training_xyz.json is not a JSON list of numbers"),
+        ("no json", r"training_xyz.json is not a readable JSON file"),
         ("ragged", r"training_xyz.json is not a JSON list of numbers"),
         ("shape", r"training_xyz.json holds \(12, 20, 3\).*expected numbers \(N, 21, 3\)"),
         ("nan", r"training_xyz.json holds \(12, 21, 3\), some of it perhaps not finite"),

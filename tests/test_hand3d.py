@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.errors import InputError
-from lib.metrics import HANDS, curve, score, title_of, unit_of
 from lib.metrics.hand3d import THRESHOLDS, epe, joint_errors, pck_auc, pck_curve
 from lib.metrics.mean_pose import mean_hand
+from lib.metrics.scores import HANDS, curve, score, title_of, unit_of
 
 SHAPE = (5, 21, 3)
 

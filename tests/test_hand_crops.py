@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from lib.data.batches import Augmentation, Batches, turned
-from lib.data.crops import Chain, join, open_crops, pack
+from lib.data.crops import Chain, join, open_crops
 from lib.data.depth import LEVELS, encode_depth
+from lib.data.packing import pack
 from lib.data.warp import transform
 from lib.errors import InputError
 from lib.hands.joints import JOINTS, normalised, projected, restored

@@ -118,7 +118,7 @@ def test_report_of_hands(text):
     assert shown[1][2:] == ["+2.18, Table 1", ""]  # a profile that checks has no verdicts
     assert "| `rhd_cmkd_r18` − `rhd_rgb_r18_aug` | 0: +10.00, 1: +6.00 |" in claims  # mm less
     decisions = section(text, "Decisions")
-    assert "`distillation.norm: l2`" in decisions and "`distillation.attention: 1000`" in decisions
+    assert "`settings.norm: l2`" in decisions and "`settings.attention: 1000`" in decisions
     assert "Measured speed" not in text  # no network of the paper is counted
 
 

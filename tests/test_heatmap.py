@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.codecs.heatmap import HeatmapCodec
-from lib.tasks.supervised import Supervised
+from lib.tasks.heatmap import Supervised
 
 SIZE = (64, 96)  # input px; the map is 16 x 24
 E1, E2, E4, E5, E8 = (math.exp(-d / 2) for d in (1, 2, 4, 5, 8))  # squared distance d, sigma 1
@@ -55,6 +55,16 @@ def test_centring_at_pixels_is_rounding_the_joints(rows, scaling):
     found, scores = pixel.decode(pixel.encode(keypoints))
     assert torch.equal(found[on_map], rounded[on_map])
     torch.testing.assert_close(scores[on_map], torch.ones_like(scores[on_map]))
+
+
+@pytest.mark.parametrize("centre", ["pixel", "subpixel"])
+def test_a_gaussian_reaches_the_map_within_three_sigma_and_a_pixel(centre):
+    # A map of 16 x 24 px whose pixel n is input 4 n + 1.5; with sigma 2 it is reached from -7 to 29 and 21 px of it.
+    codec = HeatmapCodec(SIZE, sigma=2, scaling="peak", centre=centre)
+    inside = [(4 * x + 1.5, 4 * y + 1.5) for x, y in ((-7, 5), (29, 5), (5, -7), (5, 21), (-7, 21), (3.3, 4.7))]
+    outside = [(4 * x + 1.5, 4 * y + 1.5) for x, y in ((-8, 5), (30, 5), (5, -8), (5, 22), (30, -8))]
+    assert codec.reaches(points(*inside, *outside)).tolist() == [[True] * 6 + [False] * 5]
+    assert codec.encode(points(*outside)).max() < math.exp(-0.5 * 3**2)
 
 
 def test_x_runs_along_the_last_dimension():

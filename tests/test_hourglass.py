@@ -40,6 +40,27 @@ def test_hourglass_adds_the_upsampled_maximum():
     assert torch.equal(hourglass(x), expected.expand_as(x))
 
 
+@pytest.mark.parametrize("name", ["hourglass", "pyranet"])
+@pytest.mark.parametrize("halvings, size, coarsest", [(4, 256, 4), (3, 128, 4), (2, 64, 4), (4, 64, 1), (1, 32, 4)])
+def test_maps_are_halved_as_often_as_told(name, halvings, size, coarsest):
+    model = build_model(SPEC | {"name": name, "stacks": 1, "channels": 4, "halvings": halvings})
+    sides = []
+    for module in model.stacks.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda _, inputs, output: sides.append(output.shape[-1]))
+    with torch.no_grad():
+        (maps,) = model.eval()(torch.rand(1, 3, size, size))
+    assert maps.shape[-1] == max(sides) == size // 4
+    if name == "hourglass":  # pyramids have coarser maps of their own
+        assert sorted(set(sides)) == [coarsest * 2**level for level in range(halvings + 1)]
+
+
+@pytest.mark.parametrize("change, residuals", [({}, 13), ({"halvings": 4}, 13), ({"halvings": 2}, 7)])
+def test_three_residuals_for_each_halving_and_one_for_the_coarsest_map(change, residuals):
+    hourglass = build_model(SPEC | change).stacks[0].features[0]
+    assert sum(isinstance(module, Residual) for module in hourglass.modules()) == residuals
+
+
 def test_a_stack_depends_on_the_ones_before_it_only():
     model = build_model(SPEC | {"stacks": 3}).eval()
     images = torch.rand(1, 3, 64, 64)
@@ -104,20 +125,22 @@ def test_convolutions_start_as_in_torch():
     assert weights.std().item() == pytest.approx(147**-0.5 / 3**0.5, rel=0.05)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (64, 96), (65, 64)])
-def test_sizes_that_cannot_be_halved_are_refused(size):
-    with pytest.raises(InputError, match=f"{size[0]}x{size[1]} px, expected multiples of 64"):
-        build_model(SPEC)(torch.zeros(1, 3, *size))
+@pytest.mark.parametrize("halvings, size", [(4, (32, 32)), (4, (64, 96)), (4, (65, 64)), (2, (24, 16)), (1, (8, 12))])
+def test_sizes_that_cannot_be_halved_are_refused(halvings, size):
+    expected = f"{size[0]}x{size[1]} px, expected multiples of {4 * 2**halvings};"
+    with pytest.raises(InputError, match=expected):
+        build_model(SPEC | {"halvings": halvings})(torch.zeros(1, 3, *size))
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
         ({"name": "hourglas"}, "'hourglas': unknown architecture, expected one of: hourglass"),
-        ({"width": 8}, "unknown key 'width', allowed are: name, joints, stacks, channels, stem"),
+        ({"width": 8}, "unknown key 'width', allowed are: name, joints, stacks, channels, stem, halvings"),
         ({"stem": "resnet"}, "stem is 'resnet', expected one of: newell, pytorch-pose"),
         ({"channels": 6}, "channels is 6, expected a positive multiple of 4"),
         ({"stacks": 0}, "stacks is 0"),
+        ({"halvings": 0}, "halvings is 0, expected a positive multiple of 1"),
         ({"joints": 2.5}, "joints is 2.5"),
     ],
 )

@@ -61,10 +61,10 @@ def test_literal_arrays_give_exactly_this_json(small: Path, tmp_path: Path):
     first, second = train["annotations"]
     assert first["keypoints"][:6] == [10, 5, 1, 12, 6, 2]  # LSP's flag 1 is occluded, 0 visible
     assert first["num_keypoints"] == 14
-    assert first["bbox"] == [10, 5, 26, 13] and first["area"] == 26 * 13
+    assert first["bbox"] == [10, 5, 27, 14] and first["area"] == 27 * 14
     assert second["keypoints"] == [7.25, 30.5, 2, *[0] * 36, 20.5, 3.25, 2]  # LSPET's flag 1 is visible, 0 no label
     assert second["num_keypoints"] == 2
-    assert second["bbox"] == [7.25, 3.25, 13.25, 27.25]
+    assert second["bbox"] == [7.25, 3.25, 14.25, 28.25]
     assert (second["id"], second["image_id"], second["category_id"], second["iscrowd"]) == (100_001, 100_001, 1, 0)
     assert train["info"] == {"dataset": "lsp", "source": "local", "note": lsp.PROTOCOL}
 
@@ -78,10 +78,10 @@ def test_source_is_told(small: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     "labels, box",
     [
-        ({"neck": (30, 20, 1)}, [27, 17, 6, 6]),  # one joint: a tenth of the longer side
-        ({"neck": (30, 10, 1), "head_top": (30, 30, 1)}, [27, 10, 6, 20]),  # a straight line
-        ({"neck": (10, 10, 1), "head_top": (300, 30, 1)}, [10, 10, 49, 20]),  # a label far outside the image
-        ({"neck": (0, 0, 1)}, [0, 0, 3, 3]),  # in the corner
+        ({"neck": (30, 20, 1)}, [27.5, 17.5, 6, 6]),  # one joint: a tenth of the longer side
+        ({"neck": (30, 10, 1), "head_top": (30, 30, 1)}, [27.5, 10, 6, 21]),  # a straight line
+        ({"neck": (10, 10, 1), "head_top": (300, 30, 1)}, [10, 10, 50, 21]),  # a label far outside the image
+        ({"neck": (0, 0, 1)}, [0, 0, 3.5, 3.5]),  # in the corner
     ],
 )
 def test_box_of_few_or_stray_joints_stays_usable(tmp_path: Path, labels: dict, box: list):
@@ -227,7 +227,7 @@ def test_real_archives(shared_data: Path, tmp_path: Path):
     for split in splits:
         size = np.array([(image["width"], image["height"]) for image in split["images"]])
         x, y, w, h = np.array([annotation["bbox"] for annotation in split["annotations"]]).T
-        assert (x >= 0).all() and (y >= 0).all() and (x + w < size[:, 0]).all() and (y + h < size[:, 1]).all()
+        assert (x >= 0).all() and (y >= 0).all() and (x + w <= size[:, 0]).all() and (y + h <= size[:, 1]).all()
         assert (np.maximum(w, h) > 0.3 * size.max(1)).all() and (np.minimum(w, h) > 3).all()
         keypoints = np.array([annotation["keypoints"] for annotation in split["annotations"]]).reshape(-1, 14, 3)
         # person-centric, mostly upright: heads above ankles; and facing the camera more often than not

@@ -19,14 +19,14 @@ from lib.models import build_model
 from lib.models.aggregation import build_aggregation
 from lib.models.multibranch import MultiBranch, Outputs, build_branches
 from lib.tasks import build_task
+from lib.tasks.heatmap import Supervised
 from lib.tasks.okdhp import OnlineDistillation, pixelwise_kl
-from lib.tasks.supervised import Supervised
 from tests import toy
 
 L2, L3 = math.log(2), math.log(3)
 CODEC = HeatmapCodec((64, 64), sigma=1.0, scaling="peak")
 HOURGLASS = {"name": "hourglass", "stacks": 2, "channels": 8, "stem": "pytorch-pose"}
-METHOD = {"method": "okdhp", "alpha": 1.0, "beta": 2.0, "temperature": 1.0, "loss": "kl", "variant": "paper"}
+METHOD = {"alpha": 1.0, "beta": 2.0, "temperature": 1.0, "loss": "kl", "variant": "paper"}
 METHOD |= {"aggregation": "fau", "shared": 1, "branches": [HOURGLASS, HOURGLASS]}
 
 
@@ -174,11 +174,11 @@ RELEASED_MSE = (2 * L3**2 + (3 * L3) ** 2 + (2 - L3) ** 2) / 2 / 4
         ({"alpha": 0.0}, 0.7, (0, 0, KL)),
         ({"beta": 0.0}, 0.7, (LABELS, ENSEMBLE, 0)),
         ({"loss": "mse", "beta": 2.0}, 0.0, (LABELS, ENSEMBLE, 2 * MSE)),
-        ({"variant": "released"}, 0.0, (LABELS / 4, ENSEMBLE / 4, math.exp(-5) * RELEASED_KL)),
-        ({"variant": "released"}, 0.2, (LABELS / 4, ENSEMBLE / 4, math.exp(-5 / 4) * RELEASED_KL)),
-        ({"variant": "released"}, 0.4, (LABELS / 4, ENSEMBLE / 4, RELEASED_KL)),
-        ({"variant": "released", "alpha": 2.0, "beta": 3.0}, 0.9, (LABELS / 2, ENSEMBLE / 2, 3 * RELEASED_KL)),
-        ({"variant": "released", "loss": "mse"}, 1.0, (LABELS / 4, ENSEMBLE / 4, RELEASED_MSE)),
+        ({"variant": "released"}, 0.0, (LABELS / 8, ENSEMBLE / 8, math.exp(-5) * RELEASED_KL)),
+        ({"variant": "released"}, 0.2, (LABELS / 8, ENSEMBLE / 8, math.exp(-5 / 4) * RELEASED_KL)),
+        ({"variant": "released"}, 0.4, (LABELS / 8, ENSEMBLE / 8, RELEASED_KL)),
+        ({"variant": "released", "alpha": 2.0, "beta": 3.0}, 0.9, (LABELS / 4, ENSEMBLE / 4, 3 * RELEASED_KL)),
+        ({"variant": "released", "loss": "mse"}, 1.0, (LABELS / 8, ENSEMBLE / 8, RELEASED_MSE)),
     ],
 )
 def test_losses_of_a_person(changes, progress, expected):
@@ -214,6 +214,38 @@ def test_in_the_released_code_the_target_learns_too():
     weights = task.network.aggregation.weights.grad
     assert weights[0, 1, 0] != 0 and not weights[..., 1].any()  # of the labelled joint only
     assert task.network.shared[0].grad[0, 0].any() and not task.network.shared[0].grad[0, 1].any()
+
+
+def test_released_gradients_of_a_person():
+    task = literal_task(variant="released")
+    task.progress.fill_(1.0)
+    losses, network = task(PERSON), task.network
+    (shared,), (last,) = network.shared, network.branches[0]
+
+    def gradient(name: str, maps: Tensor) -> list[float]:
+        maps.grad = None
+        losses[name].backward(retain_graph=True)
+        assert not maps.grad[0, 1].any()  # the joint without a label
+        return maps.grad[0, 0].flatten().tolist()
+
+    # The label is 1 at the first of 4 px. Half the mean over pixels and two joints: (m - t) / 8.
+    assert gradient("mse", shared) == pytest.approx([1 / 8, 0, 0, 0])
+    assert gradient("mse", last) == pytest.approx([-1 / 8, 0, 0, 0])
+    # The ensemble (ln 3, 0, 0, 0) takes 3/4 of this map.
+    assert gradient("ensemble", last) == pytest.approx([3 / 4 * (L3 - 1) / 8, 0, 0, 0])
+    # A quarter of softmax(maps) - softmax(ensemble), which is (3, 1, 1, 1) / 6.
+    total = math.e**2 + 3
+    expected = [(math.e**2 / total - 3 / 6) / 4, *[(1 / total - 1 / 6) / 4] * 3]
+    assert gradient("distillation", shared) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("x, counts", [(20.0, True), (-14.0, True), (-28.0, False), (80.0, False)])
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_joints_off_the_map_do_not_count_in_the_released_code(variant, x, counts):
+    task, data = task_of(variant=variant), batch()
+    data = replace(data, keypoints=torch.full_like(data.keypoints, 32), visible=torch.zeros_like(data.visible))
+    data.keypoints[0, 0, 0], data.visible[0, 0] = x, True
+    assert bool(learns(task, "mse", "ensemble", data=data)) == (counts or variant == "paper")
 
 
 def test_the_ensembles_own_error_teaches_the_aggregation_and_the_last_stacks():
@@ -294,18 +326,6 @@ def test_a_label_that_is_not_visible_is_not_seen():
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
-@pytest.mark.parametrize("loss", ["kl", "mse"])
-def test_losses_of_a_batch_are_the_means_over_its_halves(loss, variant):
-    task, data = task_of(loss=loss, variant=variant).eval(), batch()
-    parts = [
-        task(Batch({"student": data.images["student"][h]}, data.keypoints[h], data.visible[h], data.rows[h]))
-        for h in (slice(0, 2), slice(2, 4))
-    ]
-    for name, value in task(data).items():
-        torch.testing.assert_close(value, (parts[0][name] + parts[1][name]) / 2)
-
-
 @pytest.mark.parametrize("loss", ["kl", "mse"])
 @pytest.mark.parametrize("aggregation", ["mean", "gate", "fau"])
 def test_losses_are_float32_under_autocast(aggregation, loss):
@@ -348,12 +368,12 @@ def test_the_student_is_the_first_branch_and_predicts_alone():
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
-def test_build_task_follows_the_spec(variant):
+def test_build_task_follows_the_run(variant):
     changes = {"alpha": 0.5, "beta": 3.0, "temperature": 2.0, "loss": "mse", "variant": variant, "shared": 2}
     changes["branches"] = [{**HOURGLASS, "stacks": stacks} for stacks in (4, 6)]
-    spec = toy.spec(model={**HOURGLASS, "stacks": 3}, distillation=METHOD | changes)
-    student = build_model({**spec.model.model_dump(), "joints": 14})
-    task = build_task(spec, student, toy.FLIP_PAIRS)
+    run = toy.run(model={**HOURGLASS, "stacks": 3}, method="okdhp", settings=METHOD | changes)
+    student = build_model({**run.model, "joints": 14})
+    task = build_task(run, student, toy.FLIP_PAIRS)
     assert type(task) is OnlineDistillation and type(task.network) is MultiBranch and task.student is student
     assert (task.alpha, task.beta, task.temperature, task.loss) == (0.5, 3.0, 2.0, "mse")
     assert task.released == (variant == "released") and task.network.shared == 2
@@ -366,8 +386,8 @@ def test_build_task_follows_the_spec(variant):
 @pytest.mark.parametrize("aggregation", ["fau", "gate", "mean"])
 def test_a_few_steps_lower_all_losses(aggregation):
     torch.manual_seed(0)
-    spec = toy.spec(model=HOURGLASS, distillation=METHOD | {"aggregation": aggregation})
-    task = build_task(spec, build_model({**HOURGLASS, "joints": 14}), toy.FLIP_PAIRS)
+    run = toy.run(model=HOURGLASS, method="okdhp", settings=METHOD | {"aggregation": aggregation})
+    task = build_task(run, build_model({**HOURGLASS, "joints": 14}), toy.FLIP_PAIRS)
     optimizer = torch.optim.Adam(task.parameters(), 2e-3)
     history = []
     for _ in range(15):

@@ -11,8 +11,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval, Params
 
 from lib.errors import InputError
-from lib.metrics import score
 from lib.metrics.oks import SIGMAS, SUMMARY, average_precision, coco_ap, coco_results, oks, oks_nms, rescore
+from lib.metrics.scores import score
 
 
 def dataset(seed: int, images: int = 4, people: int = 3, size: float = 150.0) -> dict:

@@ -1,5 +1,6 @@
 """Papers: complete tables as printed, and nothing named that params.yaml does not define."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,12 +8,15 @@ import pytest
 import yaml
 
 from lib.errors import InputError
-from lib.metrics import HANDS, HEADLINE, unit_of
+from lib.metrics.scores import HANDS, HEADLINE, unit_of
 from lib.papers import Benchmark, Paper, Table, load_paper, operands, paper_keys
-from lib.params import Params, TrainSpec, load_params
+from lib.params import Params, load_params
+from lib.params.scales import FULL
+from lib.reporting import named
 from lib.reporting.figures import COLOURS
 from lib.reporting.markdown import decimals_of
 from lib.reporting.names import has, network, pixels, setting
+from lib.runs import Run, as_json
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPERS = paper_keys()
@@ -39,12 +43,24 @@ def params() -> Params:
     return load_params(ROOT / "params.yaml")
 
 
-def specs(params: Params, paper: str) -> dict[str, TrainSpec]:
+def specs(params: Params, paper: str) -> dict[str, Run]:
     """All runs at the paper's scale."""
-    return {run: params.paper_spec(paper, run) for run in params.runs(paper)}
+    return {run: params.run(f"{paper}/{run}", FULL) for run in params.papers[paper].runs}
 
 
-def results(trained: dict[str, TrainSpec], dataset: str) -> set[str]:
+def counted(params: Params, name: str) -> dict:
+    """What build_model takes, but for the joints, of a network whose cost is counted."""
+    complexity = params.common.complexity
+    entry = complexity.networks[name]
+    return params.models[entry.model].spec((entry.input or complexity.input,) * 2)
+
+
+def labels_alone(run: Run) -> bool:
+    """Whether a run learns from labels and nothing else."""
+    return run.method == run.output
+
+
+def results(trained: dict[str, Run], dataset: str) -> set[str]:
     """Names of the networks that the runs on a benchmark leave behind: their own, and further branches they export."""
     names = set()
     for run, spec in trained.items():
@@ -98,16 +114,17 @@ def test_tables_name_only_what_params_define(key, params):
             compared = {run for claim in paper.claims for run in claim.runs}
             assert set(benchmark.roles.values()) <= known <= {*benchmark.roles.values(), *compared}
     assert left == set()
-    counted = {*params.complexity.networks, *params.complexity.training}
-    assert {network for row in rows for network in row.networks} <= counted
+    complexity = params.common.complexity
+    known = {*complexity.networks, *complexity.training}
+    assert {network for row in rows for network in row.networks} <= known
 
 
 @pytest.mark.parametrize("key", PAPERS)
 def test_claims_compare_one_network_on_one_benchmark(key, params):
     paper, trained = load_paper(key), specs(params, key)
 
-    def budget(spec: TrainSpec) -> int:
-        return spec.epochs + (budget(trained[spec.init]) if spec.init else 0)
+    def budget(spec: Run) -> int:
+        return spec.epochs + (budget(trained[named(spec.init)]) if spec.init else 0)
 
     for claim in paper.claims:
         treated, control = (trained[run] for run in claim.runs)
@@ -173,18 +190,18 @@ def test_benchmarks_show_their_own_runs_at_the_scale_of_the_paper(key, params):
         check_scale(benchmark, trained)
 
 
-def check_scale(benchmark: Benchmark, trained: dict[str, TrainSpec]) -> None:
+def check_scale(benchmark: Benchmark, trained: dict[str, Run]) -> None:
     """Networks, input and epochs of a benchmark are those of its runs at the paper's scale."""
     scale = benchmark.scale
     assert set(scale["networks"]) <= set(benchmark.roles)
     for role, text in scale["networks"].items():
         model = trained[benchmark.roles[role]].model
-        assert text == network(model.model_dump(mode="json")) or text.startswith("not stated")
+        assert text == network(model) or text.startswith("not stated")
     for role, run in benchmark.roles.items():
         text = scale["input"][role] if isinstance(scale["input"], dict) else scale["input"]
         assert pixels(trained[run].input) in text  # of CDKD's teachers: not stated, but where the ablations have it
         spec = trained[run]
-        epochs = [str(one.epochs) for one in (trained[spec.init], spec)] if spec.init else [str(spec.epochs)]
+        epochs = [str(one.epochs) for one in (trained[named(spec.init)], spec)] if spec.init else [str(spec.epochs)]
         text = scale["epochs"][role] if isinstance(scale["epochs"], dict) else scale["epochs"]
         assert text == " + ".join(epochs) or text == "not stated"
 
@@ -194,9 +211,11 @@ def test_decisions_and_settings_name_entries_of_a_spec(key, params):
     """`used` exists in distilled runs of the roles, `settings` in every distilled run of their table."""
     paper = load_paper(key)
 
+    trained = specs(params, key)
+
     def distilled(runs) -> list[dict]:
-        found = [params.paper_spec(key, run) for run in runs]
-        return [spec.model_dump(mode="json") for spec in found if spec.distillation]
+        found = [trained[run] for run in runs]
+        return [json.loads(json.dumps(as_json(spec))) for spec in found if spec.settings]
 
     shown = distilled(run for benchmark in paper.benchmarks.values() for run in benchmark.roles.values())
     assert shown
@@ -205,7 +224,8 @@ def test_decisions_and_settings_name_entries_of_a_spec(key, params):
         for used in decision.get("used", ()):
             known = [spec for spec in shown if has(spec, used)]
             assert known and all(setting(spec, used) for spec in known), used
-            assert len(known) == len(shown) or len({spec["distillation"]["method"] for spec in shown}) > 1, used
+            kinds = {(spec["method"], spec["dataset"]) for spec in known}  # each has settings of its own
+            assert known == [spec for spec in shown if (spec["method"], spec["dataset"]) in kinds], used
     for table in paper.tables:
         for entry in table.settings.values():
             assert all(setting(spec, entry) for spec in distilled(row.run for row in table.rows)), table.number
@@ -216,46 +236,46 @@ def test_runs_of_fpd_are_what_their_rows_say(params):
     printed, run = tables("fpd"), specs(params, "fpd")
     for row in printed[5].rows:
         model = run[row.run].model
-        assert (model.name, str(model.stacks), str(model.channels)) == ("hourglass", *row.labels)
+        assert (model["name"], str(model["stacks"]), str(model["channels"])) == ("hourglass", *row.labels)
     for number in (2, 3, 5):
         for row in printed[number].rows:
             if row.run and row.networks:
-                assert [params.complexity.networks[name].model for name in row.networks] == [run[row.run].model], row
+                assert [counted(params, name) for name in row.networks] == [run[row.run].model], row
     student, fpd, teacher = (run[row.run] for row in printed[4].rows)
-    assert fpd.teacher == teacher.run
+    assert fpd.teacher == teacher.label
     assert student.model == fpd.model
-    assert [(m.name, m.stacks, m.channels) for m in (student.model, teacher.model)] == [
+    assert [(m["name"], m["stacks"], m["channels"]) for m in (student.model, teacher.model)] == [
         ("pyranet", 4, 128),
         ("pyranet", 8, 256),
     ]
-    none, *others = (run[row.run].distillation for row in printed[8].rows)
-    assert none is None
-    assert [other.alpha for other in others] == [float(row.labels[0]) for row in printed[8].rows[1:]]
-    losses = [run[row.run].distillation.loss for row in printed[7].rows]
+    none, *others = (run[row.run] for row in printed[8].rows)
+    assert labels_alone(none)
+    assert [other.settings["alpha"] for other in others] == [float(row.labels[0]) for row in printed[8].rows[1:]]
+    losses = [run[row.run].settings["loss"] for row in printed[7].rows]
     assert losses == ["mse", "cross_entropy"]
-    small = {run[row.run].model for row in (*printed[6].rows, *printed[7].rows, *printed[8].rows)}
-    assert small == {run["mpii_s4_c128"].model}
+    for row in (*printed[6].rows, *printed[7].rows, *printed[8].rows):
+        assert run[row.run].model == run["mpii_s4_c128"].model
 
 
-def hourglass(spec: TrainSpec, stacks: int) -> bool:
+def hourglass(spec: Run, stacks: int) -> bool:
     """Whether a run deploys the paper's hourglass of so many stacks."""
-    model = spec.model
-    return (model.name, model.stacks, model.channels, model.stem) == ("hourglass", stacks, 256, "pytorch-pose")
+    paper = {"name": "hourglass", "stacks": stacks, "channels": 256, "stem": "pytorch-pose"}
+    return spec.model.items() >= paper.items()
 
 
-def branches(spec: TrainSpec) -> tuple[list[int], int]:
+def branches(spec: Run) -> tuple[list[int], int]:
     """Stacks of each branch, the deployed one first, and how many of them are shared."""
-    return [model.stacks for model in (spec.model, *spec.distillation.branches)], spec.distillation.shared
+    return [model["stacks"] for model in (spec.model, *spec.settings["branches"])], spec.settings["shared"]
 
 
 def test_decisions_of_fpd_agree_with_params(params):
-    fpd = params.fpd
+    fpd = params.papers["fpd"]
     assert (fpd.heatmap.sigma, fpd.heatmap.scaling, fpd.variant) == (1, "peak", "paper")
     assert (fpd.optimizer.name, fpd.optimizer.lr, fpd.optimizer.weight_decay) == ("rmsprop", 2.5e-4, 0)
     assert fpd.optimizer.milestones == ()
     assert fpd.decoding.flip_test and fpd.decoding.refinement == "quarter"
     for dataset in load_paper("fpd").benchmarks:
-        assert params.packs[dataset].padding == 1.25
+        assert params.common.crops[dataset].padding == 1.25
 
 
 def test_unknown_papers_are_refused():

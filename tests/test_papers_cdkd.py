@@ -1,12 +1,16 @@
 """CDKD's tables: every row is filled by the run that it describes."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import yaml
 
 from lib.papers import load_paper
-from lib.params import Model, Params, load_params
+from lib.params import Params, load_params
+from lib.reporting import named
 from lib.reporting.names import network, pixels
-from tests.test_papers import ROOT, branches, hourglass, specs, tables
+from tests.test_papers import ROOT, branches, counted, hourglass, labels_alone, specs, tables
 
 
 @pytest.fixture(scope="module")
@@ -14,15 +18,15 @@ def params() -> Params:
     return load_params(ROOT / "params.yaml")
 
 
-def depth(model: Model) -> str:
+def depth(model: dict[str, Any]) -> str:
     """The name of a backbone as CDKD's tables print it; any other where it is not the published one."""
-    return network(model.model_dump(mode="json") | {"split": 2})
+    return network(model | {"split": 2})
 
 
 @pytest.mark.parametrize(("number", "prefix"), [(1, "mpii"), (2, "coco")])
 def test_main_rows_of_cdkd_are_what_they_say(number, prefix, params):
     """Tables 1 and 2: input, backbone, head and splitting factor; the costs are those of the deployed network."""
-    run, complexity = specs(params, "cdkd"), params.complexity
+    run, complexity = specs(params, "cdkd"), params.common.complexity
     for row in tables("cdkd")[number].rows:
         method, size, backbone = row.labels
         if row.run is None:
@@ -33,23 +37,26 @@ def test_main_rows_of_cdkd_are_what_they_say(number, prefix, params):
         spec = run[row.run]
         assert (spec.dataset, pixels(spec.input)) == (prefix, size)
         if method.startswith("OKDHP"):
-            assert hourglass(spec, 4) and branches(spec) == ([4, 4, 4], 2) and spec.distillation.variant == "released"
-            (counted,) = row.networks
-            one = complexity.training[counted]
-            assert (one.model, one.shared, one.auxiliary, one.variant) == (spec.model, 2, (4, 4), "released")
+            assert hourglass(spec, 4) and branches(spec) == ([4, 4, 4], 2) and spec.settings["variant"] == "released"
+            (name,) = row.networks
+            one = complexity.training[name]
+            assert (one.shared, one.auxiliary, one.variant) == (2, (4, 4), "released")
+            assert params.models[one.model].spec((one.input,) * 2) == spec.model
             continue
         simcc = "simcc" in method.lower() or method.startswith("CDKD")
-        assert (depth(spec.model), spec.model.head) == (backbone, "simcc" if simcc else "heatmap"), row
-        assert spec.model.split == (3 if "*" in method else 2) or not simcc
-        assert (spec.decoding.refinement == "dark") == (spec.heatmap.centre == "subpixel") == method.startswith("Dark")
-        assert (spec.distillation is not None) == method.startswith("CDKD")
-        if spec.distillation:
-            teacher = run[spec.teacher]
-            assert (teacher.model, teacher.input) == (spec.model, (256, 256)) and spec.teacher_input == (256, 256)
+        assert (depth(spec.model), spec.model["head"]) == (backbone, "simcc" if simcc else "heatmap"), row
+        assert spec.model["split"] == (3 if "*" in method else 2) or not simcc
+        dark = spec.codec.get("refinement") == "dark"
+        assert dark == (spec.codec.get("centre") == "subpixel") == method.startswith("Dark")
+        assert labels_alone(spec) != method.startswith("CDKD")
+        if spec.teacher:
+            teacher = run[named(spec.teacher)]
+            assert teacher.model == spec.model | {"input_size": [256, 256]}
+            assert teacher.input == spec.teacher_input == (256, 256)
         if row.printed:
-            (counted,) = row.networks
-            assert complexity.networks[counted].input == spec.input
-            assert complexity.networks[counted].model == spec.model, row
+            (name,) = row.networks
+            assert (complexity.networks[name].input,) * 2 == spec.input
+            assert counted(params, name) == spec.model, row
 
 
 def test_modules_of_cdkd_are_ticked_as_they_are_trained(params):
@@ -58,15 +65,15 @@ def test_modules_of_cdkd_are_ticked_as_they_are_trained(params):
     for number in (3, 4):
         for row in printed[number].rows:
             projector, ensemble, sau, necm, etht = (label == "✓" for label in row.labels[1:])
-            found = run[row.run].distillation
-            if found is None:
+            if labels_alone(run[row.run]):
                 assert not any((projector, ensemble, sau, necm, etht))
                 continue
-            assert (found.features == "sape", found.logits == "cca") == (projector, necm)
+            found = run[row.run].settings
+            assert (found["features"] == "sape", found["logits"] == "cca") == (projector, necm)
             if projector:
-                assert (found.projectors, bool(found.kernels)) == (3 if ensemble else 1, sau)
+                assert (found["projectors"], bool(found["kernels"])) == (3 if ensemble else 1, sau)
             if necm:
-                assert found.learned == (("tau",) if etht else ())
+                assert found["learned"] == (["tau"] if etht else [])
     by_name = {row.labels[1].removesuffix(" (ours)"): row.run for row in printed[5].rows if "ours" in row.labels[1]}
     third = [row.run for row in printed[3].rows]
     assert by_name == dict(zip(("Projector Ensemble", "SAPE", "NECM", "CCA"), third[2:6], strict=True))
@@ -81,10 +88,9 @@ def test_ablations_of_cdkd_vary_what_their_rows_say(params):
         """The values of one setting, all others being those of CDKD."""
         found = [run[row.run] for row in printed[number].rows]
         for spec in found:
-            assert spec.model_copy(update={"run": main.run, "distillation": main.distillation}) == main
-            value = {key: getattr(main.distillation, key)}
-            assert spec.distillation.model_copy(update=value) == main.distillation
-        return [getattr(spec.distillation, key) for spec in found]
+            assert replace(spec, name=main.name, settings=main.settings) == main
+            assert spec.settings | {key: main.settings[key]} == main.settings
+        return [spec.settings[key] for spec in found]
 
     assert [str(count) for count in varies(6, "projectors")] == [row.labels[0] for row in printed[6].rows]
     counts = [tuple(str(kernels.count(size)) for size in (3, 5, 7, 9)) for kernels in varies(7, "kernels")]
@@ -94,7 +100,7 @@ def test_ablations_of_cdkd_vary_what_their_rows_say(params):
     assert learned == [row.labels[1] for row in printed[8].rows]
 
     conventional = {row.labels: run[row.run] for row in printed[5].rows if "ours" not in row.labels[1] and row.printed}
-    found = {labels: (spec.distillation.features, spec.distillation.logits) for labels, spec in conventional.items()}
+    found = {labels: (spec.settings["features"], spec.settings["logits"]) for labels, spec in conventional.items()}
     assert found == {
         ("Feature distillation", "Conv Downsample [36]"): ("convolution", "none"),
         ("Feature distillation", "Fully Connected Layer [24]"): ("fully_connected", "none"),
@@ -102,12 +108,12 @@ def test_ablations_of_cdkd_vary_what_their_rows_say(params):
         ("Logit distillation", "Fully Connected Layer [37]"): ("none", "fully_connected"),
     }
     for spec in conventional.values():
-        assert spec.distillation.learned == () or spec.distillation.logits == "none"
+        assert spec.settings["learned"] == [] or spec.settings["logits"] == "none"
         assert (spec.model, spec.input) == (main.model, main.input)
-    same = next(spec for spec in conventional.values() if spec.distillation.logits == "same")
-    teacher = run[same.teacher]
-    assert same.teacher == printed[5].rows[-1].run
-    assert teacher.model.split * teacher.input[1] == same.model.split * same.input[1]
+    same = next(spec for spec in conventional.values() if spec.settings["logits"] == "same")
+    teacher = run[named(same.teacher)]
+    assert teacher.name == printed[5].rows[-1].run
+    assert teacher.model["split"] * teacher.input[1] == same.model["split"] * same.input[1]
 
 
 def test_other_networks_of_cdkd_are_what_their_rows_say(params):
@@ -115,33 +121,33 @@ def test_other_networks_of_cdkd_are_what_their_rows_say(params):
     printed, run = tables("cdkd"), specs(params, "cdkd")
     teacher, alone, cca = (run[row.run] for row in printed[9].rows)
     assert [pixels(spec.input) for spec in (teacher, alone, cca)] == [row.labels[1] for row in printed[9].rows]
-    assert (depth(teacher.model), depth(cca.model), cca.teacher) == ("HRNet-W48", "ResNet-50", teacher.run)
+    assert (depth(teacher.model), depth(cca.model), cca.teacher) == ("HRNet-W48", "ResNet-50", teacher.label)
     assert (alone.model, alone.epochs) == (cca.model, cca.epochs)
-    assert (cca.distillation.features, cca.distillation.logits, cca.distillation.learned) == ("none", "cca", ("tau",))
+    assert cca.settings.items() >= {"features": "none", "logits": "cca", "learned": ["tau"]}.items()
     heatmaps, sape = (run[row.run] for row in printed[10].rows if row.run)
-    assert heatmaps.run == next(row.run for row in printed[1].rows if row.labels[:2] == ("HRNet [3]", "64 × 64"))
-    assert (sape.distillation.features, sape.distillation.logits, len(sape.distillation.kernels)) == ("sape", "none", 4)
-    assert run[sape.teacher].model == sape.model == heatmaps.model and sape.model.head == "heatmap"
-    assert sape.teacher in {row.run for row in printed[1].rows}
+    assert heatmaps.name == next(row.run for row in printed[1].rows if row.labels[:2] == ("HRNet [3]", "64 × 64"))
+    assert (sape.settings["features"], sape.settings["logits"], len(sape.settings["kernels"])) == ("sape", "none", 4)
+    assert run[named(sape.teacher)].model == sape.model == heatmaps.model and sape.model["head"] == "heatmap"
+    assert named(sape.teacher) in {row.run for row in printed[1].rows}
 
 
 def test_study_on_lsp_varies_the_parts_of_cdkd_at_both_sizes(params):
     run = specs(params, "cdkd")
     pairs = [claim.runs for claim in load_paper("cdkd").claims if claim.on.startswith("LSP")]
     for side in (64, 32):
-        parts = {name: run[f"lsp_{name}_{side}"].distillation for name in ("sape", "cca", "cdkd", "released")}
+        parts = {name: run[f"lsp_{name}_{side}"].settings for name in ("sape", "cca", "cdkd", "released")}
         assert [(f"lsp_{name}_{side}", f"lsp_simcc_{side}") in pairs for name in parts] == [True] * 4
         full = parts["cdkd"]
-        assert full == run[f"mpii_cdkd_{side}"].distillation
-        assert parts["sape"] == full.model_copy(update={"logits": "none"})
-        assert parts["cca"] == full.model_copy(update={"features": "none"})
+        assert full == run[f"mpii_cdkd_{side}"].settings
+        assert parts["sape"] == full | {"logits": "none"}
+        assert parts["cca"] == full | {"features": "none"}
         released = {"alpha": 1e-4, "beta": 1e-5, "variant": "released"}
-        assert parts["released"] == full.model_copy(update=released)
+        assert parts["released"] == full | released
     assert len(pairs) == 8
 
 
 def test_decisions_of_cdkd_agree_with_params(params):
-    cdkd, run = params.cdkd, specs(params, "cdkd")
+    cdkd, run = params.papers["cdkd"], specs(params, "cdkd")
     assert (cdkd.alpha, cdkd.beta, cdkd.tau, cdkd.learned, cdkd.variant) == (1, 1, 4, ("tau",), "paper")
     assert (cdkd.projectors, cdkd.kernels, cdkd.antialias, cdkd.pretrained) == (3, (3, 5, 7, 7), False, True)
     assert [(cdkd.simcc[name].target, cdkd.simcc[name].smoothing) for name in ("mpii", "coco")] == [
@@ -150,17 +156,17 @@ def test_decisions_of_cdkd_agree_with_params(params):
     ]
     assert (cdkd.simcc["lsp"].target, cdkd.simcc["lsp"].sigma) == ("gaussian", 4)
     assert (cdkd.heatmap.sigma, cdkd.heatmap.centre, cdkd.decoding.refinement) == (1, "pixel", "quarter")
-    hrnet, resnet = cdkd.schedules.hrnet, cdkd.schedules.simplebaseline
+    hrnet, resnet = cdkd.schedules["hrnet"], cdkd.schedules["simplebaseline"]
     assert (hrnet.epochs, hrnet.optimizer.milestones, hrnet.batch_size) == (210, (170, 200), 64)
     assert (resnet.epochs, resnet.optimizer.milestones, resnet.batch_size) == (140, (90, 120), 64)
     for schedule in (hrnet, resnet):
         assert (schedule.optimizer.name, schedule.optimizer.lr, schedule.optimizer.weight_decay) == ("adam", 1e-3, 0)
     competitor = run["mpii_okdhp_64"]
-    okdhp = params.paper_spec("okdhp", "mpii_hg4")
+    okdhp = specs(params, "okdhp")["mpii_hg4"]
     assert (competitor.optimizer, competitor.epochs, competitor.batch_size, competitor.augmentation) == (
         *(okdhp.optimizer, okdhp.epochs, okdhp.batch_size, okdhp.augmentation),
     )
-    square = params.packs["coco_square"]
+    square = params.common.crops["coco_square"]
     assert (square.input, square.boxes, square.padding) == ((256, 256), "detections", 1.25)
     assert cdkd.augmentation["lsp"] == cdkd.augmentation["mpii"]
     coco = cdkd.augmentation["coco"]

@@ -1,11 +1,15 @@
 """CMKG's tables: every row is filled by the runs that it describes."""
 
+from dataclasses import replace
+
 import pytest
 
 from lib.papers import load_paper
-from lib.params import Params, TrainSpec, load_params
+from lib.params import Params, load_params
+from lib.reporting import named
 from lib.reporting.names import network
-from tests.test_papers import ROOT, specs, tables
+from lib.runs import Run
+from tests.test_papers import ROOT, labels_alone, specs, tables
 
 
 @pytest.fixture(scope="module")
@@ -14,31 +18,30 @@ def params() -> Params:
 
 
 @pytest.fixture(scope="module")
-def run(params) -> dict[str, TrainSpec]:
+def run(params) -> dict[str, Run]:
     return specs(params, "cmkg")
 
 
-def same(one: TrainSpec, other: TrainSpec, *differing: str) -> bool:
+def same(one: Run, other: Run, *differing: str) -> bool:
     """Whether two runs differ at most in these entries and their names."""
-    update = {name: getattr(other, name) for name in ("run", *differing)}
-    return one.model_copy(update=update) == other
+    return replace(one, **{key: getattr(other, key) for key in ("name", *differing)}) == other
 
 
 def test_rows_of_table_1_are_what_they_say(run):
     for row in tables("cmkg")[1].rows[:4]:
         settings, backbone = row.labels
         rgb, depth, kd = (run[row.runs[name]] for name in ("rgb", "depth", ""))
-        assert {network(spec.model.model_dump(mode="json")) for spec in (rgb, depth, kd)} == {backbone}
+        assert {network(spec.model) for spec in (rgb, depth, kd)} == {backbone}
         assert {spec.dataset for spec in (rgb, depth, kd)} == {"rhd"}
         assert {spec.synthetic for spec in (rgb, depth, kd)} == {"mano" if "𝒜" in settings else None}
         assert (rgb.modality, depth.modality, kd.modality, kd.teacher_modality) == ("rgb", "depth", "rgb", "depth")
-        assert kd.teacher == depth.run and rgb.teacher is None is depth.teacher is depth.init
-        assert kd.distillation.activation == 1 and "L_ACT" in settings
-        assert kd.distillation.attention == (1000 if "L_ATT" in settings else 0)
+        assert kd.teacher == depth.label and rgb.teacher is None is depth.teacher is depth.init
+        assert kd.settings["activation"] == 1 and "L_ACT" in settings
+        assert kd.settings["attention"] == (1000 if "L_ATT" in settings else 0)
         # The RGB network is the student's equal-budget control.
-        assert same(kd, rgb, "teacher", "teacher_input", "teacher_modality", "distillation")
-        start = run[kd.init]
-        assert (start.distillation, start.init, start.synthetic, start.model) == (None, None, kd.synthetic, kd.model)
+        assert same(kd, rgb, "teacher", "teacher_input", "teacher_modality", "method", "settings")
+        start = run[named(kd.init)]
+        assert labels_alone(start) and (start.init, start.synthetic, start.model) == (None, kd.synthetic, kd.model)
         assert depth.epochs == start.epochs + kd.epochs == 200
 
 
@@ -46,11 +49,11 @@ def test_rows_of_ours_below_table_1(run):
     rows = [row for row in tables("cmkg")[1].rows if not row.printed]
     starts = [run[row.runs["rgb"]] for row in rows[:3]]
     used = {run[row.run].init for row in tables("cmkg")[1].rows[:4]}
-    assert {start.run for start in starts} == used
+    assert {start.label for start in starts} == used
     for row in rows[3:5]:
         prior = run[row.run]
-        assert prior.distillation.method == "cmkg" and prior.distillation.norm in row.labels[0].replace("ℓ", "l")
-        assert same(prior, run["rhd_cmkd_r18"], "distillation")  # the student of Table 1, but for φ beside it
+        assert prior.method == "cmkg" and prior.settings["norm"] in row.labels[0].replace("ℓ", "l")
+        assert same(prior, run["rhd_cmkd_r18"], "method", "settings")  # the student of Table 1, but for φ beside it
         assert row.runs["rgb"] == "rhd_rgb_r18_aug"
     assert rows[5].runs == {"rgb": "rhd_mean_pose"}
 
@@ -66,19 +69,19 @@ SIGMAS = {
 def test_rows_of_table_2_vary_the_regulariser_alone(run):
     none, *others = [row for row in tables("cmkg")[2].rows if row.printed]
     alone = run[none.run]
-    assert none.labels == ("None",) and alone.distillation is None is alone.init and none.runs == {"": "stb_none"}
+    assert none.labels == ("None",) and labels_alone(alone) and alone.init is None and none.runs == {"": "stb_none"}
     for row in others:
         (text,), spec = row.labels, run[row.run]
         assert row.runs["none"] == none.run
-        assert same(spec, alone, "distillation", "prior")
-        found = spec.distillation
-        assert (found.method, found.norm) == ("regulariser", "l1" if "ℓ1" in text else "l2")
+        assert same(spec, alone, "method", "settings", "prior")
+        found = spec.settings
+        assert (spec.method, found["norm"]) == ("regulariser", "l1" if "ℓ1" in text else "l2")
         if text.startswith("ℛ"):
-            assert found.sigma is None
-            prior = run[spec.prior]
-            assert (prior.distillation.norm, prior.model) == (found.norm, spec.model)
+            assert found["sigma"] is None
+            prior = run[named(spec.prior)]
+            assert (prior.settings["norm"], prior.model) == (found["norm"], spec.model)
         else:
-            assert (found.sigma, spec.prior) == (SIGMAS[text], None)
+            assert (found["sigma"], spec.prior) == (SIGMAS[text], None)
     assert {row.labels[0] for row in others[:4]} == set(SIGMAS)
 
 
@@ -88,10 +91,10 @@ def test_rows_of_table_3_are_its_domains(run):
     for row in printed[:4]:
         none, l2, prior = (run[row.runs[name]] for name in ("none", "l2", ""))
         assert {spec.crops for spec in (none, l2, prior)} == {f"freihand_{letters[row.labels[0][-1]]}"}
-        assert none.distillation is None
-        assert (l2.distillation.norm, l2.distillation.sigma) == ("l2", 1e-5)
-        assert (prior.distillation.norm, prior.distillation.sigma, prior.prior) == ("l2", None, "rhd_prior_l2")
-        assert same(l2, none, "distillation") and same(prior, none, "distillation", "prior")
+        assert labels_alone(none)
+        assert l2.settings == {"norm": "l2", "sigma": 1e-5}
+        assert (prior.settings, prior.prior) == ({"norm": "l2", "sigma": None}, "cmkg/rhd_prior_l2")
+        assert same(l2, none, "method", "settings") and same(prior, none, "method", "settings", "prior")
     assert printed[4].runs == {"none": "stb_none", "l2": "stb_l2_1e_5", "": "stb_prior_l2"}
 
 
@@ -116,21 +119,21 @@ def test_drops_and_gains_are_differences_of_printed_cells():
 
 
 def test_decisions_of_cmkg_agree_with_params(params, run):
-    cmkg = params.cmkg
+    cmkg = params.papers["cmkg"]
     assert (cmkg.activation, cmkg.attention, cmkg.inner_steps, cmkg.meta_lr) == (1, 1000, 1, 1e-3)
     assert (cmkg.epochs.teacher, cmkg.epochs.half, cmkg.epochs.target, cmkg.batch_size) == (200, 100, 200, 32)
     optimizer = cmkg.optimizer
     assert (optimizer.name, optimizer.lr, optimizer.weight_decay, optimizer.milestones) == ("adam", 2.5e-4, 0, ())
-    assert run["rhd_prior_l2"].distillation.inner_lr == optimizer.lr
-    packs = [params.packs[name] for name in ("rhd", "stb", *(f"freihand_{letter}" for letter in "ghsa"))]
-    assert {(pack.padding, pack.margin, pack.input) for pack in packs} == {(1.4, 1, (256, 256))}
-    assert [pack.subset for pack in packs] == [None, "BB_left", "g", "h", "s", "a"]
+    assert run["rhd_prior_l2"].settings["inner_lr"] == optimizer.lr
+    crops = [params.common.crops[name] for name in ("rhd", "stb", *(f"freihand_{letter}" for letter in "ghsa"))]
+    assert {(one.padding, one.margin, one.input) for one in crops} == {(1.4, 1, (256, 256))}
+    assert [one.subset for one in crops] == [None, "BB_left", "g", "h", "s", "a"]
     for augmentation in cmkg.augmentation.values():
         assert (augmentation.flip, augmentation.scale, augmentation.rotation, augmentation.half_body) == (
             *(False, (1, 1), 0, 0),
         )
     assert not any(spec.pretrained for spec in run.values())
-    synthesis = params.synthesis
+    synthesis = params.common.synthesis
     assert (synthesis.count, synthesis.components, synthesis.pose, synthesis.shape) == (50_000, 10, 2, 0.03)
 
 
@@ -139,4 +142,4 @@ def test_areas_are_drawn_between_control_and_method(run):
     control, method = (benchmarks["rhd"].curves[name] for name in benchmarks["rhd"].gain)
     assert run[method].init == run[control].init and run[method].teacher and run[control].teacher is None
     control, method = (benchmarks["stb"].curves[name] for name in benchmarks["stb"].gain)
-    assert run[method].prior and run[control].distillation is None
+    assert run[method].prior and labels_alone(run[control])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lib.data import formats
-from lib.data.crops import pack
-from lib.metrics import score
+from lib.data.packing import pack
+from lib.metrics.scores import score
 from tests import samples, toy
 
 
@@ -19,7 +19,7 @@ def trained(folder: Path, dataset: str, boxes: str, **changes) -> tuple[dict, di
     raw, annotations = data / "raw" / dataset, data / "annotations" / dataset
     formats.get(dataset).convert(raw, annotations)
     pack(annotations, raw, data / "crops" / dataset, input=(64, 64), padding=1.25, margin=1.5, boxes=boxes)
-    toy.train(folder, dataset=dataset, crops=dataset, batch_size=4, **changes)
+    toy.train(toy.run(dataset=dataset, crops=dataset, **changes), 0)
     run = folder / "models/fpd/student/seed0"
     with (run / "history.csv").open() as file:
         history = list(csv.DictReader(file))
@@ -28,7 +28,7 @@ def trained(folder: Path, dataset: str, boxes: str, **changes) -> tuple[dict, di
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # toy.train changes it; this brings it back
+    monkeypatch.chdir(tmp_path)
 
 
 def test_mpii(shared_data, tmp_path):

@@ -14,7 +14,7 @@ from lib.reporting.claims import NOT_RUN, TOO_FEW
 from lib.reporting.illustrations import draw_classes
 from stages import evaluate, report, summary
 from tests.markdown import cells, find, section
-from tests.projects import coco, write_predictions, write_project, write_specs
+from tests.projects import coco, write_predictions, write_project
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = {  # persons out of ten that each seed misses
@@ -40,7 +40,6 @@ def tree(tmp_path, monkeypatch):
     """A project with two seeds of some students on each benchmark, and no teacher."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    write_specs()
     write_project("fpd", RUNS, people={"lsp": 20, "mpii": 30})
     return tmp_path
 
@@ -67,7 +66,6 @@ def full_tree(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(settings.replace("profile: mini ", "profile: paper "))
-    write_specs()
     write_project("okdhp", OKDHP, people={"lsp": 20, "mpii": 30, "coco": 40})
     for number, missed in ((2, 3), (3, 4)):
         write_predictions(Path(f"models/okdhp/mpii_hg4_unbalanced/seed0/branch_{number}"), coco(10, "mpii"), missed)
@@ -121,7 +119,6 @@ def small(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(settings.replace("profile: mini ", "profile: small "))
-    write_specs()
     write_project("fpd", RUNS, people={"lsp": 20, "mpii": 30})
     write_learned()
     return tmp_path
@@ -196,7 +193,7 @@ def test_hardware_stands_in_one_line(tree):
         return [line for name in ("fpd", "README") for line in Path(f"reports/{name}.md").read_text().splitlines()]
 
     before = lines()
-    for path in Path("models/fpd").glob("*/environment.json"):
+    for path in Path(".cache/records/fpd").iterdir():
         path.write_text(path.read_text().replace("a CPU", "another CPU of a longer name"))
     after = lines()
     assert len(before) == len(after)
@@ -250,7 +247,7 @@ def test_report_of_a_paper_with_branches_and_without_teacher(full_tree):
         "COCO, 4 stacks": "+100.0 (1 seed)",
         "LSP, 4 stacks": "+10.0 (1 seed)",
     }
-    assert "`distillation.temperature: 1`" in section(text, "Decisions")
+    assert "`settings.temperature: 1`" in section(text, "Decisions")
     figures = {f"{dataset}_{name}.png" for dataset in ("lsp", "mpii", "coco") for name in ("pck", "people")}
     assert {path.name for path in Path("reports/figures/okdhp").iterdir()} == figures - {"coco_pck.png"}
     assert "dashed" not in text
@@ -261,7 +258,6 @@ def domains(tmp_path, monkeypatch):
     """A project with runs of CDKD on each benchmark; only LSP has a teacher."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    write_specs()
     weights = [run for run in CDKD if run.startswith("lsp_")]
     write_project("cdkd", CDKD, people={"lsp": 20, "mpii": 30, "coco": 40}, weights=weights)
     return tmp_path
@@ -313,7 +309,7 @@ def test_report_of_a_paper_with_inputs_of_several_sizes(domains):
         "",
     ]
     decisions = section(text, "Decisions")
-    assert "`distillation.kernels: [3, 5, 7, 7]`" in decisions and "`teacher_input: [128, 128]`" in decisions
+    assert "`settings.kernels: [3, 5, 7, 7]`" in decisions and "`teacher_input: [128, 128]`" in decisions
     assert "`crops: mpii / coco_square / lsp`" in decisions
     figures = {f"{dataset}_{name}.png" for dataset in ("lsp", "mpii", "coco") for name in ("pck", "people")}
     figures |= {"lsp_classes.png", "table_1.png", "table_2.png"}
@@ -350,7 +346,7 @@ def test_branches_of_a_run_that_exports_all(full_tree):
     run, second, third = list(results.values())[1:]
     assert [result.spec["model"]["stacks"] for result in (run, second, third)] == [4, 6, 8]
     assert run.histories and not second.histories
-    assert "branches" not in second.spec["distillation"] and second.spec["distillation"]["method"] == "okdhp"
+    assert "branches" not in second.spec["settings"] and second.spec["method"] == "okdhp"
     assert (second.predictions[0]["keypoints"][:, 0, 0] > 1000).sum() == 3
     (folder / "mpii_hg4_unbalanced/seed0/branch_3/predictions.npz").unlink()
     with pytest.raises(InputError, match=r"branch_3/predictions\.npz not found"):

@@ -180,7 +180,8 @@ def test_unreadable_depth_is_one_line(tmp_path: Path, content: bytes | str | Non
         cv2.imwrite(str(path), np.zeros((4, 4), np.uint8))
     elif content:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=r"00000.png is no readable colour picture of 8 bits; extract RHD_v1-1.zip"):
+    problem = "no readable colour picture of 8 bits; extract RHD" if content == "grey" else "not a readable"
+    with pytest.raises(InputError, match=f"00000.png is {problem}"):
         rhd.read_depth(path)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lib.errors import InputError
-from lib.metrics import HEADLINE, SECOND, curve, evaluated, score
 from lib.metrics.oks import average_precision, coco_results
 from lib.metrics.pck import lsp_pck, pckh
+from lib.metrics.scores import HEADLINE, SECOND, curve, evaluated, score
 
 COUNT = 10
 JOINTS = {"lsp": 14, "mpii": 16, "coco": 17}

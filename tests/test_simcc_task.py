@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from lib.codecs.simcc import SimccCodec
 from lib.data.batches import Batch
 from lib.models import build_model
+from lib.tasks.heatmap import swapped
 from lib.tasks.simcc import SimccSupervised, simcc_kl
-from lib.tasks.supervised import swapped
 from tests import toy
 
 L2, L3 = math.log(2), math.log(3)

@@ -1,4 +1,4 @@
-"""What each run trains, as the trainings read it."""
+"""Specs: what each stage depends on, as its module reads it."""
 
 import json
 import shutil
@@ -7,56 +7,73 @@ from pathlib import Path
 import pytest
 
 from lib.errors import InputError
-from lib.params import PAPERS, PackSpec, TrainSpec, load_params
-from stages import specs, train
+from lib.params import load_params
+from lib.params.scales import FULL
+from lib.runs import as_run
+from stages import NOT_CHOSEN, specs, train
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
+    """The settings of this project, with its specs, and none of its code."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    Path("data/code").mkdir(parents=True)
-    Path("data/code/train.json").write_text("{}")
     specs.main()
     return tmp_path
 
 
-def test_specs_are_those_of_params(project):
+def content(name: str) -> dict:
+    return json.loads(Path(f"data/specs/{name}.json").read_text(encoding="utf-8"))
+
+
+def test_specs_of_runs_are_those_of_params(project):
     params = load_params()
-    for paper in PAPERS:
-        content = json.loads(Path(f"data/specs/{paper}.json").read_text())
-        full = content["runs"]
-        assert (content["profile"], tuple(full)) == (params.profile, params.runs(paper))
-        for run in params.runs(paper):
-            content = json.loads(Path(f"data/specs/{paper}/{run}.json").read_text())
-            assert TrainSpec.model_validate(content["spec"]) == params.train_spec(paper, run)
-            assert content["seeds"] == list(params.seeds)
-            assert TrainSpec.model_validate(full[run]) == params.paper_spec(paper, run)
+    for paper, settings in params.papers.items():
+        shown = content(paper)
+        assert (shown["profile"], list(shown["runs"])) == (params.common.profile, list(settings.runs))
+        for name in settings.runs:
+            label = f"{paper}/{name}"
+            assert content(label)["seeds"] == list(params.common.seeds)
+            for spec, run in (
+                (content(label)["run"], params.run(label)),
+                (shown["runs"][name], params.run(label, FULL)),
+            ):
+                assert as_run(spec).label == label
+                assert json.dumps(spec) == json.dumps(specs.as_json(run))
 
 
-def test_specs_of_other_stages_are_those_of_params(project):
+def test_specs_of_data_are_those_of_params(project):
     params = load_params()
-    for name in params.packs:
-        content = json.loads(Path(f"data/specs/packs/{name}.json").read_text())
-        assert PackSpec.model_validate(content) == params.pack_spec(name)
-    for name, dataset in params.data:
-        assert json.loads(Path(f"data/specs/data/{name}.json").read_text()) == dataset.model_dump(mode="json")
-    assert json.loads(Path("data/specs/synthesis.json").read_text()) == params.synthesis_spec().model_dump(mode="json")
-    assert json.loads(Path("data/specs/complexity.json").read_text()) == params.complexity.model_dump(mode="json")
+    for name in params.common.crops:
+        expected = json.loads(params.crops(name).model_dump_json())
+        assert content(f"pack/{name}") == {"code": {}, **expected}
+    for name, dataset in params.common.data:
+        expected = json.loads(dataset.model_dump_json())
+        assert content(f"fetch/{name}") == {"code": {}, **expected, "official": params.official[name]}
+        assert content(f"convert/{name}") == {"code": {}}
+    assert content("synthesize").items() >= json.loads(params.synthesis().model_dump_json()).items()
 
 
-def test_a_change_of_the_trainings_code_changes_the_specs_of_all_runs_and_nothing_else(project):
-    def contents() -> dict[str, str]:
-        return {str(path): path.read_text() for path in Path("data/specs").rglob("*.json")}
+def test_a_training_knows_the_code_of_its_method_and_its_networks_alone(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = specs.specs(load_params())
 
-    before = contents()
-    Path("data/code/train.json").write_text('{"lib/models/hourglass.py": "0"}')
-    specs.main()
-    after = contents()
-    runs = {f"data/specs/{paper}/{run}.json" for paper in PAPERS for run in load_params().runs(paper)}
-    assert {path for path in before if before[path] != after[path]} == runs
+    def modules(label: str, folder: str) -> set[str]:
+        """Which of the files of a folder, by name, a run's spec holds the digests of."""
+        paths = (Path(path) for path in found[label]["code"])
+        return {path.stem for path in paths if path.parent == Path("lib") / folder} - {"__init__"}
+
+    assert {"heatmap", "fpd"} <= modules("fpd/lsp_fpd", "tasks") and "okdhp" not in modules("fpd/lsp_fpd", "tasks")
+    assert modules("fpd/lsp_teacher", "tasks") == {"heatmap"}
+    assert "hourglass" in modules("fpd/lsp_teacher", "models")
+    assert not modules("fpd/lsp_teacher", "models") & {"hrnet", "resnet", "mobilepose", "pretrained", "simplebaseline"}
+    assert "hrnet" in modules("cdkd/coco_simcc_r50_cca_64", "models")  # its teacher
+    assert "hrnet" not in modules("cdkd/coco_simcc_r50_64", "models")
+    for label in ("fpd/lsp_fpd", "okdhp/mpii_hg4", "cdkd/mpii_cdkd_64", "cmkg/rhd_prior_l2"):
+        assert not modules(label, "params") | modules(label, "papers") | modules(label, "reporting")
+        assert not modules(label, "metrics") | modules(label, "data/formats")
 
 
 def test_a_weight_changes_the_specs_of_the_runs_that_share_it(project):
@@ -64,11 +81,12 @@ def test_a_weight_changes_the_specs_of_the_runs_that_share_it(project):
         return {path.stem: path.read_text() for path in Path("data/specs/okdhp").glob("*.json")}
 
     before = contents()
-    text = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(text.replace("  beta: 2  ", "  beta: 3  "))
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("  beta: 2 #", "  beta: 3 #"), encoding="utf-8")
     specs.main()
-    after = contents()
-    assert {run for run in before if before[run] != after[run]} == set(load_params().okdhp.runs)
+    runs = load_params().papers["okdhp"].runs
+    shared = {name for name, run in runs.items() if run.auxiliary and run.beta is None}
+    assert {name for name, spec in contents().items() if spec != before[name]} == shared
 
 
 def test_a_run_that_is_gone_leaves_no_spec(project):
@@ -79,4 +97,60 @@ def test_a_run_that_is_gone_leaves_no_spec(project):
 
 def test_a_training_without_a_spec_says_what_to_run(project):
     with pytest.raises(InputError, match=r"data/specs/okdhp/mpii_hg16.json not found: .* python -m stages.specs"):
-        train.main("okdhp.mpii_hg16")
+        train.main("okdhp/mpii_hg16")
+
+
+@pytest.mark.parametrize("words", ["", "fpd", "fpd.lsp_student", "fpd/lsp/student"])
+def test_which_run_has_to_be_said(words):
+    with pytest.raises(InputError, match=r"which run\? expected <paper>/<run>"):
+        train.main(words)
+
+
+def chosen(params: str) -> set[str]:
+    """Names of the specs that are not left out with these settings."""
+    Path("params.yaml").write_text(params, encoding="utf-8")
+    return {name for name, spec in specs.specs(load_params()).items() if spec != NOT_CHOSEN}
+
+
+def test_one_benchmark_leaves_out_the_runs_and_the_data_of_the_others(project):
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    everything = chosen(text)
+    left = chosen(text.replace("benchmarks: [lsp, mpii, coco, rhd, stb, freihand]", "benchmarks: [lsp]"))
+    trained = {name for name in left if name.count("/") == 1 and name.split("/")[0] in load_params().papers}
+    assert trained == {name for name in everything if "/lsp_" in name}
+    data = {name for name in left if name.startswith(("fetch/", "convert/", "pack/", "synthesize"))}
+    assert data == {"fetch/lsp", "convert/lsp", "pack/lsp"}
+
+
+def test_headline_rows_are_those_of_the_papers_roles_with_the_runs_that_they_need(project):
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    left = chosen(text.replace("rows: all", "rows: headline"))
+    runs = {name: run for name, run in load_params().papers["cmkg"].runs.items() if f"cmkg/{name}" in left}
+    assert {"rhd_depth_r18_aug", "rhd_start_r18_aug", "rhd_cmkd_r18", "stb_none", "stb_prior_l2"} <= runs.keys()
+    assert not {"rhd_act_r18", "rhd_cmkd_r50", "stb_l1_1e_4"} & runs.keys()
+    for run in runs.values():
+        assert {label for label in (run.teacher, run.init, run.prior) if label} <= left
+    fpd = {name.partition("/")[2] for name in left if name.startswith("fpd/")}
+    assert fpd == {"lsp_teacher", "lsp_student", "lsp_fpd", "mpii_s8_c256", "mpii_s4_c128", "mpii_fpd"}
+    assert {name for name in left if name.startswith("fetch/")} >= {"fetch/lsp", "fetch/rhd", "fetch/stb"}
+
+
+def test_a_stage_that_is_left_out_says_so_in_the_place_of_its_output(project):
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    benchmarks = "benchmarks: [lsp, mpii, coco, rhd, stb, freihand]"
+    Path("params.yaml").write_text(text.replace(benchmarks, "benchmarks: [lsp]"), encoding="utf-8")
+    specs.main()
+    train.main("fpd/mpii_fpd")
+    (note,) = Path("models/fpd/mpii_fpd").iterdir()
+    assert "benchmarks or rows of params.yaml" in note.read_text(encoding="utf-8")
+
+
+def test_a_refused_value_says_how_to_get_back(project):
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("  beta: 2 #", "  beta: abc #"), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        specs.main()
+    message = str(caught.value)
+    assert message.startswith("params.yaml: okdhp.beta is 'abc': input should be a valid number")
+    assert message.endswith("set it right, or git checkout params.yaml)") and "\n" not in message
+    assert content("okdhp/mpii_hg4")["run"]["settings"]["beta"] == 2  # the specs before stay

@@ -110,7 +110,7 @@ def test_keypoints_are_what_the_camera_sees(small: Path, tmp_path: Path):
             (fx, _, cx), (_, fy, cy), _ = images[annotation["image_id"]]["camera"]
             u, v = np.array(annotation["keypoints"]).reshape(21, 3)[:, :2].T
             np.testing.assert_allclose((u, v), (fx * x / z + cx, fy * y / z + cy), atol=2e-3)
-            box = (u.min(), v.min(), np.ptp(u), np.ptp(v))
+            box = (u.min(), v.min(), np.ptp(u) + 1, np.ptp(v) + 1)
             np.testing.assert_allclose(annotation["bbox"], box, atol=2e-3)
             assert annotation["area"] == pytest.approx(box[2] * box[3], rel=1e-3)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from lib.data.crops import ARRAYS, HANDS, open_crops
 from lib.data.depth import LEVELS, REACH
@@ -19,7 +20,7 @@ from lib.data.warp import transform
 from lib.errors import InputError
 from lib.hands import scenes, synthesis
 from lib.hands.joints import JOINTS, normalised, projected, restored
-from lib.hands.mano import Mano
+from lib.hands.mano import Mano, load_right
 from lib.hands.procedural import procedural_hand, save_procedural
 from lib.hands.render import render
 from lib.hands.synthesis import CAMERA, Synthesis, synthesize
@@ -271,7 +272,7 @@ def test_backgrounds_are_parts_of_the_users_images(tmp_path, monkeypatch):
 def test_the_stage_renders_what_its_spec_says(whole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data/specs").mkdir(parents=True)
-    Path("data/specs/synthesis.json").write_text(json.dumps(SETTINGS))
+    Path("data/specs/synthesize.json").write_text(json.dumps({"code": {}, **SETTINGS}))
     main()
     assert same(open_crops(Path("data/crops/mano"), "train"), whole)
     assert not Path(".cache/synthesis").exists()
@@ -288,7 +289,51 @@ def test_what_is_missing_is_one_clear_line(tmp_path):
         made(tmp_path, model=str(tmp_path / "MANO_RIGHT.pkl"))
     assert "\n" not in str(error.value)
     (tmp_path / "empty/torn.png").write_bytes(b"\x89PNG")
-    with pytest.raises(InputError, match=r"torn.png cannot be read as an image") as error:
+    with pytest.raises(InputError, match=r"torn.png is not a readable image; take it out of the folder") as error:
         made(tmp_path, backgrounds=str(tmp_path / "empty"))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "crops").exists()
+
+
+def mirrored(model: dict) -> dict:
+    """The left hand of a right hand's model: x turned about in every array."""
+    flip = np.array([-1.0, 1, 1])
+    turns = np.tile(-flip, 15)  # axes of turns are no arrows: mirrored, they keep the part along the mirror's normal
+    bends = np.tile(np.outer(flip, flip).ravel(), 15)
+    return model | {
+        "v_template": model["v_template"] * flip,
+        "shapedirs": model["shapedirs"] * flip[:, None],
+        "posedirs": model["posedirs"] * flip[:, None] * bends,
+        "hands_mean": model["hands_mean"] * turns,
+        "hands_components": model["hands_components"] * turns,
+        "f": model["f"][:, ::-1],
+    }
+
+
+def test_a_left_hand_is_refused_by_its_name_and_by_its_shape(tmp_path):
+    right = procedural_hand()
+    left = mirrored(right)
+    pose, shape, rotation = torch.randn(2, 45), torch.randn(2, 10), torch.randn(2, 3)
+    _, joints = Mano(right)(pose, shape, rotation)
+    _, others = Mano(left)(pose, shape, rotation * torch.tensor([1, -1, -1]))
+    torch.testing.assert_close(joints * torch.tensor([-1, 1, 1]), others, rtol=0, atol=1e-5)  # it is the mirrored one
+    for name, model in (("MANO_LEFT.pkl", right), ("mano_left_v1.pkl", right), ("hand.pkl", left)):
+        (tmp_path / name).write_bytes(pickle.dumps(model, 2))
+        with pytest.raises(InputError, match=rf"{name} is the model of a left hand: .* take MANO_RIGHT.pkl"):
+            load_right(tmp_path / name)
+    (tmp_path / "hand.pkl").write_bytes(pickle.dumps(right, 2))
+    load_right(tmp_path / "hand.pkl")
+
+
+def test_backgrounds_are_found_behind_links_and_without_litter(tmp_path):
+    picture = np.full((50, 60, 3), 7, np.uint8)
+    write(tmp_path / "elsewhere/deep/b.png", picture)
+    write(tmp_path / "photos/a.png", picture)
+    (tmp_path / "photos/._a.png").write_bytes(b"litter")
+    (tmp_path / "photos/__MACOSX").mkdir()
+    (tmp_path / "photos/__MACOSX/c.png").write_bytes(b"litter")
+    (tmp_path / "photos/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "photos")
+    (tmp_path / "elsewhere/deep/again").symlink_to(tmp_path / "elsewhere/deep")
+    found = [str(path.relative_to(tmp_path)) for path in synthesis._backgrounds(str(tmp_path / "photos"))]
+    assert found == ["photos/a.png", "photos/more/deep/b.png"]

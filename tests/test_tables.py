@@ -212,13 +212,13 @@ def test_rows_of_several_runs():
 
 
 def test_names_of_runs_show_what_was_trained():
-    def spec(stacks: int, channels: int, distillation: dict | None) -> dict:
+    def spec(stacks: int, channels: int, settings: dict | None) -> dict:
         model = {"stacks": stacks, "channels": channels, "stem": "any"}
-        return {"model": model, "input": [64, 64], "distillation": distillation}
+        return {"model": model, "input": [64, 64], "settings": settings or {}}
 
     full = {run: spec(4, 256, {"alpha": 0.5}) for run in "abc"}
     specs = {"a": spec(1, 32, None), "b": spec(1, 32, {"alpha": 0.05}), "c": spec(4, 256, {"alpha": 0.5})}
-    names = run_names("abc", specs, full, {"α": "distillation.alpha"})
+    names = run_names("abc", specs, full, {"α": "settings.alpha"})
     assert names == {"a": "`a` (1 × 32)", "b": "`b` (1 × 32, α 0.05)", "c": "`c` (α 0.5)"}
     assert run_names("ca", specs, full, {}) == {"c": "`c`", "a": "`a` (1 × 32)"}
     assert run_names(["a", "not trained"], specs, full, {}) == {"a": "`a` (1 × 32)"}
@@ -227,7 +227,7 @@ def test_names_of_runs_show_what_was_trained():
 def test_names_of_runs_show_the_branches_that_were_trained():
     def spec(shared: int, *stacks: int) -> dict:
         first, *others = ({"name": "hourglass", "stacks": count, "channels": 32} for count in stacks)
-        return {"model": first, "input": [64, 64], "distillation": {"shared": shared, "branches": others}}
+        return {"model": first, "input": [64, 64], "settings": {"shared": shared, "branches": others}}
 
     full = dict.fromkeys("abcd", spec(2, 4, 6, 8))
     specs = {"a": spec(0, 1, 1, 1), "b": spec(1, 4, 6, 8), "c": spec(2, 4, 6, 8), "d": spec(2, 4, 6, 6)}
@@ -242,8 +242,8 @@ def test_names_of_runs_show_the_branches_that_were_trained():
 def test_networks_without_stacks_are_named_by_their_encoder():
     def spec(channels: int, *branches: int) -> dict:
         first, *others = ({"encoder": "resnet18", "channels": width} for width in (channels, *branches))
-        distillation = {"shared": 0, "branches": others} if others else None
-        return {"model": first, "input": [64, 64], "distillation": distillation}
+        settings = {"shared": 0, "branches": others} if others else None
+        return {"model": first, "input": [64, 64], "settings": settings or {}}
 
     specs = {"a": spec(32), "b": spec(32, 32, 32), "c": spec(256, 256)}
     full = {"a": spec(256), "b": spec(256, 256, 256), "c": spec(256, 256)}
@@ -253,7 +253,7 @@ def test_networks_without_stacks_are_named_by_their_encoder():
 
 def test_names_of_runs_show_an_input_that_is_not_the_papers():
     model = {"stacks": 1, "channels": 8}
-    full = {run: {"model": model, "input": [256, 192], "distillation": None} for run in "ab"}
+    full = {run: {"model": model, "input": [256, 192], "settings": {}} for run in "ab"}
     specs = {"a": full["a"] | {"input": [128, 64]}, "b": full["b"]}
     assert run_names("ab", specs, full, {}) == {"a": "`a` (128 × 64 px)", "b": "`b`"}
     smaller = {"a": specs["a"] | {"model": {"stacks": 1, "channels": 4}}}
@@ -341,7 +341,8 @@ def test_warning_covers_all_benchmarks():
         "input": [256, 256],
         "teacher_input": None,
         "model": {"stacks": 4},
-        "distillation": None,
+        "method": "heatmap",
+        "settings": {},
         "epochs": 70,
         "train_samples": None,
     }
@@ -369,7 +370,8 @@ def test_warning_covers_all_benchmarks():
         {"input": [64, 64]},
         {"epochs": 3},
         {"train_samples": 400},
-        {"distillation": {"branches": []}},
+        {"settings": {"branches": []}},
+        {"method": "okdhp"},
         {"teacher_input": [128, 128]},
     ):
         assert "on a smaller scale" in warning(a=("official", spec | change))

@@ -13,8 +13,8 @@ from lib.codecs.heatmap import HeatmapCodec
 from lib.data.batches import Batch
 from lib.models import build_model
 from lib.tasks import build_task
-from lib.tasks.fpd import EPSILON, FastPoseDistillation, cross_entropy, released_mse
-from lib.tasks.supervised import Supervised, mse, swapped
+from lib.tasks.fpd import EPSILON, FastPoseDistillation, cross_entropy
+from lib.tasks.heatmap import Supervised, mse, released_mse, swapped
 from tests import toy
 
 MAPS = torch.tensor([[[[1.0, 2.0], [0.0, -1.0]], [[0.5, 0.0], [0.0, 0.0]]]])  # one image, two joints, 2 x 2 pixels
@@ -146,6 +146,35 @@ def test_fpd_compares_every_stack_with_labels_and_the_teachers_last_stack(loss, 
     assert {name: value.item() for name, value in losses.items()} == pytest.approx(expected)
 
 
+def test_released_gradients_of_a_person():
+    """Half the mean over 4 px and 2 joints: (m - t) / 8 a pixel, from labels and, alone in the paper, from joint 2."""
+    student, teacher = Constant(MAPS), Constant(0 * MAPS)
+    task = FastPoseDistillation(student, Literal((8, 8), sigma=1.0), (), teacher, 0.25, "mse", "released")
+    data = Batch({"student": torch.zeros(1, 3, 8, 8)}, torch.zeros(1, 2, 2), FIRST, np.arange(1))
+    losses = task(data)
+    losses["mse"].backward()
+    labels = torch.tensor([[[[1.0, 0.0], [-2.0, -1.0]], [[0.0, 0.0], [0.0, 0.0]]]])
+    assert torch.equal(student.maps[0].grad, 0.75 * labels / 8)
+    student.maps[0].grad = None
+    losses["distillation"].backward()
+    assert torch.equal(student.maps[0].grad, 0.25 * MAPS * FIRST[..., None, None] / 8)
+
+
+@pytest.mark.parametrize("x, counts", [(3.0, True), (-16.5, True), (-17.0, False), (19.0, True), (19.5, False)])
+def test_joints_off_the_map_are_empty_maps_in_the_paper_and_do_not_count_in_the_released_code(x, counts):
+    # A map of 2 x 2 px of 4 input px each, sigma 1: a joint counts in its pixels -4 to 4, input px -16.5 to 19.5.
+    data = Batch({"student": torch.zeros(1, 3, 8, 8)}, torch.tensor([[[3.0, 3.0], [x, 3.0]]]), BOTH, np.arange(1))
+    codec = HeatmapCodec((8, 8), sigma=1.0, scaling="peak", centre="pixel")
+    for variant in ("paper", "released"):
+        student = Constant(torch.ones(1, 2, 2, 2))
+        losses = FastPoseDistillation(student, codec, (), Constant(0 * MAPS), 0.5, "mse", variant)(data)
+        for loss in losses.values():
+            student.maps[0].grad = None
+            loss.backward(retain_graph=True)
+            assert student.maps[0].grad[0, 0].any()
+            assert student.maps[0].grad[0, 1].any() == (counts or variant == "paper")
+
+
 def test_cross_entropy_replaces_the_distillation_loss_only():
     student, teacher = network(0, stacks=2), network(1)
     plain = distillation(student, teacher, 0.5)(batch())
@@ -222,9 +251,9 @@ def test_flip_test_of_a_mirrored_image_gives_the_mirrored_people():
     torch.testing.assert_close(mirrored[..., 1], keypoints[..., 1], rtol=0, atol=1e-3)
 
 
-def test_build_task_follows_the_spec():
+def test_build_task_follows_the_run():
     student, teacher = network(0), network(1)
-    assert type(build_task(toy.spec(), student, toy.FLIP_PAIRS)) is Supervised
-    settings = {"method": "fpd", "alpha": 0.3, "loss": "cross_entropy", "variant": "released"}
-    task = build_task(toy.spec(teacher="t", distillation=settings), student, toy.FLIP_PAIRS, teacher)
+    assert type(build_task(toy.run(), student, toy.FLIP_PAIRS)) is Supervised
+    settings = {"alpha": 0.3, "loss": "cross_entropy", "variant": "released"}
+    task = build_task(toy.run(teacher="t", method="fpd", settings=settings), student, toy.FLIP_PAIRS, teacher)
     assert (task.alpha, task.loss, task.variant, task.teacher) == (0.3, "cross_entropy", "released", teacher)

@@ -14,16 +14,20 @@ from lib import environment
 from lib.data.batches import Augmentation, Batches
 from lib.data.crops import open_crops
 from lib.errors import InputError
+from lib.files import remove
 from lib.models import build_model
-from lib.params import Optimizer
+from lib.records import read_record
+from lib.runs import as_json
 from lib.tasks import build_task
 from lib.training import loop
 from lib.training.checkpoint import load_weights
 from lib.training.predict import predict
-from stages.train import train
 from tests import toy
+from tests.toy import train
+from tests.web import tree
 
 RUN = Path("models/fpd/student/seed0")
+DISTILLATION = {"alpha": 0.5, "loss": "mse", "variant": "paper"}
 STILL = {"flip": False, "scale": (1.0, 1.0), "rotation": 0.0, "half_body": 0.0}
 
 
@@ -35,13 +39,13 @@ def folder(tmp_path, monkeypatch) -> Path:
     torch.use_deterministic_algorithms(False)
 
 
-def pieces(spec, device="cpu"):
-    """Task and training batches of a spec, from seed 0."""
+def pieces(run, device="cpu"):
+    """Task and training batches of a run, from seed 0."""
     crops = open_crops(Path("data/crops/lsp"), "train")
     loop.make_deterministic(0, torch.device(device))
-    task = build_task(spec, build_model({**spec.model.model_dump(), "joints": 14}), crops.flip_pairs)
-    augmentation = Augmentation(**spec.augmentation.model_dump())
-    return task, Batches(crops, {"student": spec.input}, spec.batch_size, augmentation=augmentation, seed=0)
+    task = build_task(run, build_model({**run.model, "joints": 14}), crops.flip_pairs)
+    augmentation = Augmentation(**run.augmentation)
+    return task, Batches(crops, {"student": run.input}, run.batch_size, augmentation=augmentation, seed=0)
 
 
 def rows() -> list[dict[str, str]]:
@@ -50,31 +54,29 @@ def rows() -> list[dict[str, str]]:
 
 
 def test_a_network_learns_eight_images_by_heart(folder):
-    model = {"name": "hourglass", "stacks": 1, "channels": 32, "stem": "pytorch-pose"}
-    optimizer = {"name": "adam", "lr": 5e-3, "weight_decay": 0.0, "milestones": (60,), "gamma": 0.2}
-    spec = toy.spec(
-        model=model,
-        optimizer=optimizer,
+    run = toy.run(
+        model={**toy.HOURGLASS, "channels": 32},
+        optimizer={**toy.ADAM, "lr": 5e-3, "milestones": [60], "gamma": 0.2},
         augmentation=STILL,
         epochs=80,
         batch_size=8,
-        heatmap={"sigma": 1.5, "scaling": "peak", "centre": "subpixel"},
+        codec={"sigma": 1.5, "scaling": "peak"},
     )
-    task, batches = pieces(spec)
-    history, _ = loop.fit(task, batches, spec, folder / "state.pt")
+    task, batches = pieces(run)
+    history, _ = loop.fit(task, batches, run, folder / "state.pt")
     assert history[-1]["mse"] < 0.1 * history[0]["mse"]
     crops = batches.crops
-    found = predict(task, Batches(crops, {"student": spec.input}, 8, augmentation=None, seed=0), flip_test=False)
+    found = predict(task, Batches(crops, {"student": run.input}, 8, augmentation=None, seed=0), flip_test=False)
     truth = np.einsum("nij,nkj->nki", crops.to_image[:, :, :2], crops.keypoints) + crops.to_image[:, None, :, 2]
     distance = np.linalg.norm(found["keypoints"] - truth, axis=2)[crops.visible]
     assert np.median(distance) < 4 and (distance < 6).mean() > 0.75  # the discs' radius is 4 px
 
 
 def test_outputs_of_a_run(folder):
-    spec = toy.spec(epochs=4, validations=2)
-    train(spec, (0, 3))
+    run = toy.run(epochs=4, validations=2)
+    train(run, 0, 3)
     assert sorted(str(path.relative_to("models")) for path in Path("models").rglob("*") if path.is_file()) == sorted(
-        ["fpd/student/spec.json", "fpd/student/environment.json"]
+        ["fpd/student/spec.json"]
         + [
             f"fpd/student/seed{seed}/{name}"
             for seed in (0, 3)
@@ -82,7 +84,8 @@ def test_outputs_of_a_run(folder):
         ]
     )
     history = rows()
-    assert list(history[0])[:5] == ["epoch", "lr", "mse", "loss", "images_per_second"]
+    validated = [name for name in history[0] if name.startswith("val_")]
+    assert list(history[0]) == ["epoch", "lr", "mse", "loss", *validated] and "val_mean" in validated
     assert [row["epoch"] for row in history] == ["1", "2", "3", "4"]
     assert [row["val_mean"] != "" for row in history] == [False, True, False, True]
     with np.load(RUN / "predictions.npz") as found:
@@ -91,19 +94,32 @@ def test_outputs_of_a_run(folder):
         assert found["scores"].shape == (3, 14) and found["scores"].dtype == np.float32
         # original image px: nothing is outside the 64 px of the image, whose crop is 64 px within a margin
         assert found["keypoints"].min() >= -1 and found["keypoints"].max() <= 64
-    stored = json.loads(Path("models/fpd/student/environment.json").read_text())
-    assert stored["dataset_source"] == "synthetic" and set(stored["seconds"]) == {"seed0", "seed3"}
-    assert json.loads(Path("models/fpd/student/spec.json").read_text()) == spec.model_dump(mode="json")
+    stored = json.loads(Path("models/fpd/student/spec.json").read_text())
+    assert stored == json.loads(json.dumps(as_json(run)))
+
+
+def test_outputs_are_a_function_of_their_inputs_and_the_record_tells_the_rest(folder):
+    run, outputs = toy.run(epochs=1), []
+    for _ in range(2):
+        train(run, 0)
+        outputs.append(tree(folder / "models"))
+        remove(folder / "models")
+        remove(folder / ".cache/training")
+    assert outputs[0] == outputs[1] and len(outputs[0]) == 4  # to the byte, though in other seconds
+    record = read_record("fpd/student")
+    assert record.keys() == {"seed0"}
+    assert record["seed0"].keys() == environment.describe().keys() | {"seconds", "images_per_second"}
+    assert record["seed0"]["seconds"] >= 0 < record["seed0"]["images_per_second"]
 
 
 def test_saved_weights_rebuild_the_network_and_its_predictions(folder):
-    spec = toy.spec(epochs=1, decoding={"flip_test": False, "refinement": "quarter"})
-    train(spec, (0,))
+    run = toy.run(epochs=1, flip_test=False)
+    train(run, 0)
     with safe_open(RUN / "weights.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["model"]) == {**spec.model.model_dump(), "joints": 14}
+        assert json.loads(file.metadata()["model"]) == {**run.model, "joints": 14}
     crops = open_crops(Path("data/crops/lsp"), "val")
-    task = build_task(spec, load_weights(RUN / "weights.safetensors"), crops.flip_pairs)
-    found = predict(task, Batches(crops, {"student": spec.input}, 2, augmentation=None, seed=0), flip_test=False)
+    task = build_task(run, load_weights(RUN / "weights.safetensors"), crops.flip_pairs)
+    found = predict(task, Batches(crops, {"student": run.input}, 2, augmentation=None, seed=0), flip_test=False)
     with np.load(RUN / "predictions.npz") as stored:
         np.testing.assert_allclose(found["scores"], stored["scores"], rtol=1e-4, atol=1e-6)
 
@@ -111,20 +127,19 @@ def test_saved_weights_rebuild_the_network_and_its_predictions(folder):
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(folder):
     weights = []
     for seed in (0, 0, 1):
-        train(toy.spec(epochs=2), (seed,))
+        train(toy.run(epochs=2), seed)
         weights.append((RUN.with_name(f"seed{seed}") / "weights.safetensors").read_bytes())
+        remove(folder / ".cache/training")
     assert weights[0] == weights[1] != weights[2]
 
 
 def test_a_distilled_run_saves_the_student_only(folder):
-    teacher = {"name": "hourglass", "stacks": 2, "channels": 8, "stem": "pytorch-pose"}
-    train(toy.spec(run="teacher", model=teacher, epochs=1), (0,))
+    train(toy.run(name="teacher", model={**toy.HOURGLASS, "stacks": 2}, epochs=1), 0)
     before = Path("models/fpd/teacher/seed0/weights.safetensors").read_bytes()
-    distillation = {"method": "fpd", "alpha": 0.5, "loss": "mse", "variant": "paper"}
-    spec = toy.spec(teacher="teacher", distillation=distillation, epochs=1)
-    train(spec, (0,))
+    run = toy.run(teacher="fpd/teacher", method="fpd", settings=DISTILLATION, epochs=1)
+    train(run, 0)
     assert Path("models/fpd/teacher/seed0/weights.safetensors").read_bytes() == before
-    student = build_model({**spec.model.model_dump(), "joints": 14})
+    student = build_model({**run.model, "joints": 14})
     with safe_open(RUN / "weights.safetensors", "pt") as file:
         assert set(file.keys()) == set(student.state_dict())
     row = rows()[0]
@@ -132,9 +147,8 @@ def test_a_distilled_run_saves_the_student_only(folder):
 
 
 def test_a_run_starts_from_the_weights_of_another(folder):
-    train(toy.spec(run="base", epochs=1), (0,))
-    tiny = {"name": "adam", "lr": 1e-12, "weight_decay": 0.0, "milestones": (), "gamma": 0.1}
-    train(toy.spec(init="base", optimizer=tiny, epochs=1), (0,))
+    train(toy.run(name="base", epochs=1), 0)
+    train(toy.run(init="fpd/base", optimizer={**toy.ADAM, "lr": 1e-12}, epochs=1), 0)
     base, student = (load_weights(Path(f"models/fpd/{run}/seed0/weights.safetensors")) for run in ("base", "student"))
     for (name, start), end in zip(base.named_parameters(), student.parameters(), strict=True):
         torch.testing.assert_close(end, start, rtol=0, atol=1e-9, msg=name)
@@ -142,26 +156,25 @@ def test_a_run_starts_from_the_weights_of_another(folder):
 
 def test_weights_of_another_network_or_none_are_refused(folder):
     with pytest.raises(InputError, match=r"models/fpd/base/seed0/weights\.safetensors not found"):
-        train(toy.spec(init="base"), (0,))
-    train(toy.spec(run="base", epochs=1), (0,))
-    bigger = {"name": "hourglass", "stacks": 2, "channels": 8, "stem": "pytorch-pose"}
+        train(toy.run(init="fpd/base"), 0)
+    train(toy.run(name="base", epochs=1), 0)
     with pytest.raises(InputError, match=r"holds \{.*'stacks': 1.*this run needs \{.*'stacks': 2"):
-        train(toy.spec(init="base", model=bigger), (0,))
+        train(toy.run(init="fpd/base", model={**toy.HOURGLASS, "stacks": 2}), 0)
     Path("models/fpd/base/seed0/weights.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="is not a weights file"):
-        train(toy.spec(init="base"), (0,))
+        train(toy.run(init="fpd/base"), 0)
     assert not RUN.exists()
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_a_loss_that_is_not_finite_stops_with_what_led_to_it(folder):
-    spec = toy.spec(epochs=2, batch_size=2)
-    task, batches = pieces(spec)
+    run = toy.run(epochs=2, batch_size=2)
+    task, batches = pieces(run)
     bad = 5
     keypoints = batches.crops.keypoints
     keypoints[bad] = np.inf
     with pytest.raises(InputError) as stop:
-        loop.fit(task, batches, spec, folder / "state.pt")
+        loop.fit(task, batches, run, folder / "state.pt")
     order = [batch.rows.tolist() for batch in batches.epoch(1)]
     number = next(index for index, found in enumerate(order) if bad in found)
     message = str(stop.value)
@@ -174,14 +187,13 @@ def test_a_loss_that_is_not_finite_stops_with_what_led_to_it(folder):
     [((), [1, 1, 1, 1, 1]), ((2, 4), [1, 1, 0.1, 0.1, 0.01]), ((2, 2), [1, 1, 0.01, 0.01, 0.01])],
 )
 def test_the_learning_rate_falls_after_each_milestone(milestones, expected):
-    settings = Optimizer(name="adam", lr=1.0, weight_decay=0.0, milestones=milestones, gamma=0.1)
+    settings = {"lr": 1.0, "milestones": milestones, "gamma": 0.1}
     assert [loop.learning_rate(settings, epoch) for epoch in range(1, 6)] == pytest.approx(expected)
 
 
 def test_rmsprop_is_torch7s():
     weight = torch.nn.Parameter(torch.tensor([2.0]))
-    settings = Optimizer(name="rmsprop", lr=0.1, weight_decay=0.0, milestones=(), gamma=0.1)
-    optimizer = loop.build_optimizer([weight], settings)
+    optimizer = loop.build_optimizer([weight], {"name": "rmsprop", "lr": 0.1, "weight_decay": 0.0})
     value, mean_square = 2.0, 0.0
     for gradient in (3.0, -1.0, 0.5):
         weight.grad = torch.tensor([gradient])
@@ -193,8 +205,7 @@ def test_rmsprop_is_torch7s():
 
 @pytest.mark.parametrize("name", ["rmsprop", "adam"])
 def test_bfloat16_trains_too(folder, name):
-    optimizer = {"name": name, "lr": 1e-3, "weight_decay": 0.0, "milestones": (), "gamma": 0.1}
-    train(toy.spec(optimizer=optimizer, precision="bfloat16", epochs=3), (0,))
+    train(toy.run(optimizer={**toy.ADAM, "name": name}, precision="bfloat16", epochs=3), 0)
     assert float(rows()[-1]["mse"]) < float(rows()[0]["mse"])
 
 

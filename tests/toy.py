@@ -2,14 +2,16 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from lib.data.crops import pack
-from lib.params import TrainSpec
+import stages
+from lib.data.packing import pack
+from lib.runs import Run, as_json
+from lib.training import loop
+from stages.train import main
 
 JOINTS = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow"),
@@ -18,6 +20,8 @@ JOINTS = (
 FLIP_PAIRS = ((0, 5), (1, 4), (2, 3), (6, 11), (7, 10), (8, 9))
 UPPER_BODY = tuple(range(6, 14))
 SIDE = 64
+HOURGLASS = {"name": "hourglass", "stacks": 1, "channels": 8, "stem": "pytorch-pose"}
+ADAM = {"name": "adam", "lr": 1e-3, "weight_decay": 0.0, "milestones": [], "gamma": 0.1}
 
 
 def write_dataset(root: Path, train: int, val: int) -> None:
@@ -60,35 +64,40 @@ def write_dataset(root: Path, train: int, val: int) -> None:
     pack(annotations, images, root / "data/crops/lsp", input=(SIDE, SIDE), padding=1.0, margin=1.5)
 
 
-def spec(**changes) -> TrainSpec:
-    """A supervised training of one stack of eight channels; `changes` replace its settings."""
+def run(**changes) -> Run:
+    """A training of one stack of eight channels from labels alone; `changes` replace its settings."""
     settings = {
-        **{"paper": "fpd", "run": "student", "dataset": "lsp", "crops": "lsp", "input": (SIDE, SIDE)},
-        "model": {"name": "hourglass", "stacks": 1, "channels": 8, "stem": "pytorch-pose"},
-        "heatmap": {"sigma": 1.0, "scaling": "peak", "centre": "subpixel"},
-        "simcc": {"target": "one_hot", "smoothing": 0.1},
-        "augmentation": {"flip": True, "scale": (0.75, 1.25), "rotation": 30.0, "half_body": 0.0},
-        "optimizer": {"name": "adam", "lr": 1e-3, "weight_decay": 0.0, "milestones": (), "gamma": 0.1},
-        **{"epochs": 2, "batch_size": 4, "train_samples": None, "val_samples": None, "precision": "float32"},
-        **{"compile": False, "validations": 1, "decoding": {"flip_test": True, "refinement": "quarter"}},
-        **{"antialias": False, "pretrained": False, "threads": None, "teacher": None},
-        **{"init": None, "distillation": None, "prior": None, "synthetic": None, "modality": "rgb"},
+        **{"paper": "fpd", "name": "student", "dataset": "lsp", "crops": "lsp", "synthetic": None},
+        **{"input": (SIDE, SIDE), "modality": "rgb", "output": "heatmap", "model": HOURGLASS},
+        "codec": {"sigma": 1.0, "scaling": "peak", "centre": "subpixel", "refinement": "quarter"},
+        "augmentation": {"flip": True, "scale": [0.75, 1.25], "rotation": 30.0, "half_body": 0.0},
+        "optimizer": ADAM,
+        **{"epochs": 2, "batch_size": 4, "train_samples": None, "val_samples": None},
+        **{"validation": "test", "validations": 1},
+        **{"flip_test": True, "antialias": False, "threads": None, "precision": "float32", "compile": False},
+        **{"pretrained": False, "settings": {}, "teacher": None, "init": None, "prior": None},
     }
     settings |= changes
-    settings.setdefault("teacher_input", settings["teacher"] and settings["input"])
-    settings.setdefault("teacher_modality", settings["teacher"] and "rgb")
-    return TrainSpec(**{"exports": (settings["model"],), **settings})
+    taught = settings["teacher"] is not None
+    partners = {"teacher_input": settings["input"] if taught else None, "teacher_modality": "rgb" if taught else None}
+    rest = {"exports": (settings["model"],), "method": settings["output"], **partners}
+    return Run(**rest | settings)
 
 
-def train(folder: Path, **changes) -> None:
-    """Train in `folder` as the stage does, looking at the losses and writing the state after every step."""
-    import stages.train
-    from lib.training import loop
+def train(one: Run, *seeds: int, code: str = "") -> None:
+    """Train a run in the working folder as the stage does; code: stands for the digest of all code."""
+    spec = Path("data/specs") / f"{one.label}.json"
+    spec.parent.mkdir(parents=True, exist_ok=True)
+    spec.write_text(json.dumps({"seeds": seeds, "code": {"lib": code}, "run": as_json(one)}))
+    main(one.label)
 
+
+def train_in(folder: str, changes: str) -> None:
+    """Train in a folder, looking at the losses and writing the state after every step; changes: JSON."""
     os.chdir(folder)
     loop.CHECK_STEPS, loop.CHECKPOINT_SECONDS = 1, 0.0
-    stages.train.train(spec(**changes), (0,))
+    train(run(**json.loads(changes)), 0)
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), **json.loads(sys.argv[2]))
+    stages.run(train_in)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.data import fetch
+from lib.data import download
 
 LSP = {"images/im0001.jpg": b"first", "images/im0002.jpg": b"second", "joints.mat": b"joints"}
 LSPET = {"images/im00001.jpg": b"third", "joints.mat": b"more joints"}
@@ -89,8 +89,8 @@ def serving() -> Iterator[ThreadingHTTPServer]:
     """A server on this machine with `.url` and `.files`: path -> Served. Downloads are retried without a pause."""
     with pytest.MonkeyPatch.context() as patch, ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         patch.setenv("NO_PROXY", "127.0.0.1")
-        patch.setattr(fetch, "BACKOFF", 0.0)
-        patch.setattr(fetch, "CHUNK", 100)
+        patch.setattr(download, "BACKOFF", 0.0)
+        patch.setattr(download, "CHUNK", 100)
         server.url = f"http://127.0.0.1:{server.server_port}"
         server.files = {}
         server.handle_error = lambda *_: None  # clients that hang up are part of the game

@@ -41,14 +41,22 @@ class HeatmapCodec:
 
         The Gaussian is not truncated; a joint off the map leaves its tail.
         """
-        height, width = (side // self.stride for side in self.input_size)
-        centre = (keypoints.float() + 0.5) / self.stride - 0.5
-        if self.centre == "pixel":
-            centre = (centre + 0.5).floor()
-        x, y = centre.unbind(-1)
+        height, width = self._size
+        x, y = self._centre(keypoints).unbind(-1)
         # A Gaussian is separable: K * (H + W) exponentials instead of K * H * W.
         rows, columns = self._profile(y, height), self._profile(x, width)
         return (self.peak * rows).unsqueeze(-1) * columns.unsqueeze(-2)
+
+    def reaches(self, keypoints: Tensor) -> Tensor:
+        """Say of keypoints (B, K, 2), input px, whose square of 3 sigma about the Gaussian is on the map: (B, K) bool.
+
+        HRNet's public code, and with it FPD's and OKDHP's, leaves the others out of the loss. As there, the square ends
+        a pixel later to the right and at the bottom.
+        """
+        (x, y), (height, width) = self._centre(keypoints).unbind(-1), self._size
+        reach = 3 * self.sigma
+        along_x, along_y = ((at - reach < side) & (at + reach + 1 >= 0) for at, side in ((x, width), (y, height)))
+        return along_x & along_y
 
     def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         """Read keypoints (B, K, 2), input px, and scores (B, K) from heatmaps (B, K, h, w).
@@ -107,6 +115,17 @@ class HeatmapCodec:
         step = torch.stack((xy * y - yy * x, xy * x - xx * y), dim=-1) / determinant.unsqueeze(-1)
         peaked = (xx < 0) & (determinant > 0) & _interior(heatmaps, pixel, 2).all(-1)
         return torch.where(peaked.unsqueeze(-1), step, 0)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """Height and width of the map."""
+        height, width = self.input_size
+        return height // self.stride, width // self.stride
+
+    def _centre(self, keypoints: Tensor) -> Tensor:
+        """The Gaussian's centre in heatmap pixels."""
+        centre = (keypoints.float() + 0.5) / self.stride - 0.5
+        return (centre + 0.5).floor() if self.centre == "pixel" else centre
 
     def _profile(self, centre: Tensor, length: int) -> Tensor:
         """Sample the 1-D Gaussian with maximum 1 around centre (...) at 0 .. length - 1: (..., length)."""

@@ -1,7 +1,6 @@
 """Batches: augmentation and resizing in one affine warp per person and view, as a function of seed and epoch only."""
 
 import math
-import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -18,6 +17,7 @@ from lib.data.crops import Crops
 from lib.data.depth import LEVELS
 from lib.data.prefetch import prefetch
 from lib.data.warp import invert, middle, sample, transform, view_to_crop
+from lib.environment import cores
 from lib.errors import InputError
 
 # ImageNet, which the networks of this field are pre-trained on; grey levels 0 to 255.
@@ -122,7 +122,7 @@ class Batches:
             for view, size in sizes.items()
         }
         self._middle = middle(crops.images.shape[1:3])
-        self._threads = max(1, min(4, os.cpu_count() // world))  # four outrun the training of any network
+        self._threads = max(1, min(4, cores() // world))  # four outrun the training of any network
         self._swap = np.arange(len(crops.joints))
         for left, right in crops.flip_pairs:
             self._swap[[left, right]] = right, left

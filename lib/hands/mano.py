@@ -115,3 +115,19 @@ def load_mano(path: Path | str) -> Mano:
     if vertices <= max(TIPS.values()) or faces.min(initial=0) < 0 or faces.max(initial=0) >= vertices:
         raise InputError(f"{path}: {vertices} vertices do not hold all triangles and fingertips: take MANO_RIGHT.pkl")
     return Mano(arrays)
+
+
+def load_right(path: Path | str) -> Mano:
+    """Read a model file of right hands; InputError, besides those of `load_mano`, where the hand is a left one."""
+    mano = load_mano(path)
+    if "LEFT" in Path(path).name.upper() or is_left(mano):
+        raise InputError(f"{path} is the model of a left hand: expected a right one, take MANO_RIGHT.pkl")
+    return mano
+
+
+def is_left(mano: Mano) -> bool:
+    """Whether the fingers, as the mean pose curls them, are on the side of the palm where a left hand has them."""
+    _, joints = mano(torch.zeros(1, 45), torch.zeros(1, 10), torch.zeros(1, 3))
+    wrist, index, little = joints[0, 0], joints[0, 5], joints[0, 17]
+    outwards = torch.linalg.cross(index - wrist, little - wrist)  # of a right hand's palm
+    return bool(((joints[0, 4::4] - wrist) @ outwards).sum() < 0)

@@ -20,18 +20,22 @@ import torch
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
-from lib.code import digest, import_closure
-from lib.data.crops import crop_to_image
+from lib.code import digests
+from lib.data.boxes import box_of
 from lib.data.depth import encode_depth
+from lib.data.images import read_image
+from lib.data.packing import crop_to_image
 from lib.data.scenes import background
 from lib.data.warp import invert
+from lib.environment import cores
 from lib.errors import InputError
-from lib.files import atomic, remove, sha256
+from lib.files import atomic, remove, sha256, walk
 from lib.hands.joints import JOINTS, normalised, projected
-from lib.hands.mano import Mano, load_mano
+from lib.hands.mano import Mano, load_mano, load_right
 from lib.hands.procedural import save_procedural
 from lib.hands.scenes import compose, draw_hand
 
+ROOT = Path(__file__).parents[2]
 PROCEDURAL = "PROCEDURAL_RIGHT.pkl"  # this project's own hand model, in MANO's file format
 CHUNK = 64  # images that are rendered, written and counted as done together
 # The pictures that the crops are cut out of: the field of view and the size of RHD's.
@@ -63,7 +67,7 @@ class Synthesis:
         settings = {"components": self.components, "pose": self.pose, "shape": self.shape}
         hand = draw_hand(self.model, rng, CAMERA, PICTURE, self.distance, **settings)
         places = projected(hand.xyz, CAMERA)
-        box = np.concatenate((places.min(0), np.ptp(places, axis=0) + 1))
+        box = box_of(places.min(0), places.max(0))
         to_image = crop_to_image(box[None], self.size, rng.uniform(*FILLING), self.size)
         to_image[0, :, 2] += to_image[0, :, :2] @ (rng.uniform(-JITTER, JITTER, 2) * self.size[::-1])
         camera = np.concatenate((invert(to_image)[0], [[0, 0, 1]])) @ CAMERA
@@ -85,9 +89,7 @@ class Synthesis:
         if not self.backgrounds:
             return background(rng, *self.size)
         path = self.backgrounds[rng.integers(len(self.backgrounds))]
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-        if image is None:
-            raise InputError(f"{path} cannot be read as an image; take it out of the folder of backgrounds")
+        image = read_image(path, cv2.IMREAD_COLOR_RGB, "take it out of the folder of backgrounds")
         size, whole = np.array(self.size), np.array(image.shape[:2])
         part = np.maximum(rng.uniform(0.5, 1) * (whole / size).min() * size, 1).astype(int)
         (top, left), (height, width) = rng.integers(0, whole - part + 1), part
@@ -132,10 +134,11 @@ def synthesize(
     drawn |= {"distance": tuple(distance), "seed": seed}
     source = None
     if model != "procedural":
-        hand, source = load_mano(model), {"file": Path(model).name, "sha256": sha256(model)}
-    settings = {"count": count, "model": source, "code": _code(), **drawn}
+        model = Path(model).expanduser()
+        hand, source = load_right(model), {"file": Path(model).name, "sha256": sha256(model)}
+    settings = {"count": count, "model": source, "code": digests([__name__], ROOT), **drawn}
     pictures = _backgrounds(backgrounds)
-    settings["backgrounds"] = [(str(path), path.stat().st_size) for path in pictures]
+    settings["backgrounds"] = [(path.name, sha256(path)) for path in pictures]
     fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     folder = scratch / fingerprint[:16]
     if source is None:
@@ -143,7 +146,7 @@ def synthesize(
         save_procedural(folder / "crops" / PROCEDURAL)
         hand = load_mano(folder / "crops" / PROCEDURAL)
     synthesis = Synthesis(hand, backgrounds=pictures, **drawn)
-    rows = _render(synthesis, count, folder, processes or os.cpu_count())
+    rows = _render(synthesis, count, folder, processes or cores())
 
     ids = np.arange(1, count + 1, dtype=np.int64)
     rows |= {"ids": ids, "image_ids": ids, "box_scores": np.ones(count, np.float32)}
@@ -162,17 +165,14 @@ def synthesize(
 def _backgrounds(folder: str | None) -> tuple[Path, ...]:
     if folder is None:
         return ()
-    if not (found := sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGES)):
+    place = Path(folder).expanduser()
+    there = walk(place) if place.is_dir() else ()
+    if not (found := [path for path in there if path.suffix.lower() in IMAGES]):
         raise InputError(
-            f"{folder} holds no image ({', '.join(IMAGES)}): put backgrounds there or set synthesis.backgrounds: null"
+            f"{place.absolute()} holds no image ({', '.join(IMAGES)}): put backgrounds there or set "
+            "synthesis.backgrounds: null"
         )
     return tuple(found)
-
-
-def _code() -> list[str]:
-    """Digests of the code that draws."""
-    root = Path(__file__).parents[2]
-    return [digest((root / file).read_text()) for file in import_closure(__name__, root)]
 
 
 def _render(synthesis: Synthesis, count: int, folder: Path, processes: int) -> dict[str, NDArray]:

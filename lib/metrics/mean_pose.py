@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lib.errors import InputError
 from lib.hands.joints import normalised, restored
-from lib.metrics import people
+from lib.metrics.scores import people
 
 
 def mean_pose(train: Mapping[str, Any], test: Mapping[str, Any], ids: NDArray) -> dict[str, NDArray]:

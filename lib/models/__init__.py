@@ -1,32 +1,19 @@
-"""Networks: one file per architecture, built from a spec."""
+"""Networks: one file per architecture, found by name; `build` in it makes the network from its settings."""
 
 import inspect
 
 from torch import nn
 
 from lib.errors import InputError
-from lib.models.hourglass import StackedHourglass
-from lib.models.hrnet import HRNet
-from lib.models.mobilepose import MobilePose
-from lib.models.pyranet import PyraNet
-from lib.models.resnet import PoseResNet
-from lib.models.simplebaseline import SimpleBaseline
-
-ARCHITECTURES = {
-    "hourglass": StackedHourglass,
-    "pyranet": PyraNet,
-    "mobilepose": MobilePose,
-    "hrnet": HRNet,
-    "simplebaseline": SimpleBaseline,
-    "resnet": PoseResNet,
-}
+from lib.named import find
 
 
 def build_model(spec: dict) -> nn.Module:
     """Build the network that `spec` describes: `name`, `joints` and the architecture's own keys.
 
-    hourglass, pyranet: stacks, channels (256), stem ("newell" | "pytorch-pose"). mobilepose: encoder ("resnet18" |
-    "mobilenet_v2" | "shufflenet_v2"), channels (256). hrnet: width, blocks (4), modules ([1, 4, 3]), stem (64).
+    hourglass, pyranet: stacks, channels (256), stem ("newell" | "pytorch-pose"), halvings (4).
+    mobilepose: encoder ("resnet18" | "mobilenet_v2" | "shufflenet_v2"), channels (256).
+    hrnet: width, blocks (4), modules ([1, 4, 3]), stem (64).
     simplebaseline: blocks, width (64), channels (256). Of these two also head ("heatmap" | "simcc"), split (2.0) and,
     for simcc, input_size: [height, width]. resnet: block ("basic" | "bottleneck"), blocks, width (64). A network's
     `output` names its codec.
@@ -34,13 +21,14 @@ def build_model(spec: dict) -> nn.Module:
     """
     settings = dict(spec)
     name = settings.pop("name", None)
-    if name not in ARCHITECTURES:
-        raise InputError(f"model name {name!r}: unknown architecture, expected one of: {', '.join(ARCHITECTURES)}")
-    keys = inspect.signature(ARCHITECTURES[name]).parameters
+    build = getattr(find("lib.models", name, "model name"), "build", None)
+    if build is None:
+        raise InputError(f"model name {name!r} is a part of networks, no network")
+    keys = inspect.signature(build).parameters
     for key in settings:
         if key not in keys:
             raise InputError(f"model {name}: unknown key {key!r}, allowed are: name, {', '.join(keys)}")
     for key, parameter in keys.items():
         if parameter.default is parameter.empty and key not in settings:
             raise InputError(f"model {name}: key {key!r} is missing, allowed are: name, {', '.join(keys)}")
-    return ARCHITECTURES[name](**settings)
+    return build(**settings)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lib.errors import InputError
 
-DEPTH = 4  # halvings inside an hourglass
+HALVINGS = 4  # inside a published hourglass, whose coarsest map has 4 x 4 pixels at 256 px
 STRIDE = 4  # input px per heatmap px
 
 
@@ -36,20 +36,20 @@ def plain_residual(channels: int, level: int, last: bool = False) -> nn.Module:
 
 
 class Hourglass(nn.Module):
-    """Residuals at `depth` + 1 resolutions, each coarser result upsampled and added to the finer one.
+    """Residuals at `halvings` + 1 resolutions, each coarser result upsampled and added to the finer one.
 
     residual(channels, level, last) builds the one on maps 2^level times as large as the coarsest; `last` where its
     result is upsampled and added.
     """
 
-    def __init__(self, depth: int, channels: int, residual: Callable[..., nn.Module] = plain_residual):
+    def __init__(self, halvings: int, channels: int, residual: Callable[..., nn.Module] = plain_residual):
         super().__init__()
-        self.upper = residual(channels, depth)
+        self.upper = residual(channels, halvings)
         self.lower = nn.Sequential(
             nn.MaxPool2d(2),
-            residual(channels, depth - 1),
-            Hourglass(depth - 1, channels, residual) if depth > 1 else residual(channels, 0),
-            residual(channels, depth - 1, last=True),
+            residual(channels, halvings - 1),
+            Hourglass(halvings - 1, channels, residual) if halvings > 1 else residual(channels, 0),
+            residual(channels, halvings - 1, last=True),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,9 +112,10 @@ def build_stem(name: str, channels: int) -> nn.Sequential:
     )
 
 
-def check_settings(model: str, joints: int, stacks: int, channels: int) -> None:
+def check_settings(model: str, joints: int, stacks: int, channels: int, halvings: int) -> None:
     """Raise InputError unless the sizes of a stacked network are possible ones."""
-    for key, value, unit in (("joints", joints, 1), ("stacks", stacks, 1), ("channels", channels, 4)):
+    sizes = ("joints", joints, 1), ("stacks", stacks, 1), ("channels", channels, 4), ("halvings", halvings, 1)
+    for key, value, unit in sizes:
         if not isinstance(value, int) or value < unit or value % unit:
             raise InputError(f"model {model}: {key} is {value!r}, expected a positive multiple of {unit}")
 
@@ -122,24 +123,25 @@ def check_settings(model: str, joints: int, stacks: int, channels: int) -> None:
 class StackedNetwork(nn.Module):
     """A stem and stacks of hourglasses, each with heatmaps of its own and merged into the next one's input.
 
-    forward: images (B, 3, H, W), H and W multiples of 64 (stride 4 and four halvings) -> list of (B, joints, H/4, W/4).
-    At 64 px the coarsest map is one pixel, so training batches need two images or more for their normalisation.
+    forward: images (B, 3, H, W), H and W multiples of 4 (the stride) times 2^halvings -> list of (B, joints, H/4, W/4).
+    Where the coarsest map is one pixel, training batches need two images or more for their normalisation, and in
+    evaluation it knows too little of what it normalises: rather halve less often.
     As a branch of a bigger network (lib/models/multibranch.py) it runs in two parts, `trunk` and `branch`.
     Raises InputError for images of another size.
     """
 
     output = "heatmap"
 
-    def __init__(self, stem: nn.Module, stacks: list[Stack], channels: int, joints: int):
+    def __init__(self, stem: nn.Module, stacks: list[Stack], channels: int, joints: int, halvings: int):
         super().__init__()
-        self.stem_channels, self.width, self.joints = channels, channels, joints
+        self.stem_channels, self.width, self.joints, self.halvings = channels, channels, joints, halvings
         self.stem = stem
         self.stacks = nn.ModuleList(stacks)
         self.merges = nn.ModuleList(Merge(channels, joints) for _ in stacks[1:])
 
     def forward(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
-        unit = STRIDE * 2**DEPTH
+        unit = STRIDE * 2**self.halvings
         if height % unit or width % unit:
             raise InputError(f"network input is {height}x{width} px, expected multiples of {unit}; change its size")
         return self.branch(self.stem(images), 0)
@@ -177,11 +179,14 @@ class StackedHourglass(StackedNetwork):
     Raises InputError for impossible settings.
     """
 
-    def __init__(self, joints: int, stacks: int, channels: int = 256, stem: str = "newell"):
-        check_settings("hourglass", joints, stacks, channels)
+    def __init__(self, joints: int, stacks: int, channels: int = 256, stem: str = "newell", halvings: int = HALVINGS):
+        check_settings("hourglass", joints, stacks, channels, halvings)
 
         def stack() -> Stack:
-            body = Hourglass(DEPTH, channels), Residual(channels, channels)
+            body = Hourglass(halvings, channels), Residual(channels, channels)
             return Stack(*body, channels=channels, joints=joints)
 
-        super().__init__(build_stem(stem, channels), [stack() for _ in range(stacks)], channels, joints)
+        super().__init__(build_stem(stem, channels), [stack() for _ in range(stacks)], channels, joints, halvings)
+
+
+build = StackedHourglass  # for build_model

@@ -58,3 +58,6 @@ class HRNet(PoseNetwork):
 
     def features(self, images: Tensor) -> Tensor:
         return self.backbone(images)[0]
+
+
+build = HRNet  # for build_model

@@ -83,3 +83,6 @@ class MobilePose(nn.Module):
     def share(self, other: "MobilePose", shared: int) -> None:
         """Take over another network's stem and encoder, as the same modules."""
         self.stem, self.encoder = other.stem, other.encoder
+
+
+build = MobilePose  # for build_model

@@ -5,7 +5,7 @@ from functools import reduce
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.hourglass import DEPTH, Hourglass, Residual, Stack, StackedNetwork, check_settings, stem_widths
+from lib.models.hourglass import HALVINGS, Hourglass, Residual, Stack, StackedNetwork, check_settings, stem_widths
 
 LEVELS = 4  # "cardinality": coarser copies of a map, C in the paper
 BASE_WIDTH = 9  # the pyramid works on 1/9 of a module's channels
@@ -124,8 +124,8 @@ class PyraNet(StackedNetwork):
     Raises InputError for impossible settings.
     """
 
-    def __init__(self, joints: int, stacks: int, channels: int = 256, stem: str = "newell"):
-        check_settings("pyranet", joints, stacks, channels)
+    def __init__(self, joints: int, stacks: int, channels: int = 256, stem: str = "newell", halvings: int = HALVINGS):
+        check_settings("pyranet", joints, stacks, channels, halvings)
         first, second, third = stem_widths(stem, channels)
         layers = nn.Sequential(
             *(nn.Conv2d(3, first, 7, stride=2, padding=3), *activation(first)),
@@ -134,8 +134,11 @@ class PyraNet(StackedNetwork):
         )
 
         def stack() -> Stack:
-            body = Hourglass(DEPTH, channels, pyramid_residual), *activation(channels)
+            body = Hourglass(halvings, channels, pyramid_residual), *activation(channels)
             return Stack(*body, channels=channels, joints=joints)
 
-        super().__init__(layers, [stack() for _ in range(stacks)], channels, joints)
+        super().__init__(layers, [stack() for _ in range(stacks)], channels, joints, halvings)
         self.apply(initialise)
+
+
+build = PyraNet  # for build_model

@@ -47,3 +47,6 @@ class SimpleBaseline(PoseNetwork):
 
     def features(self, images: Tensor) -> Tensor:
         return self.deconvolutions(self.backbone(images))
+
+
+build = SimpleBaseline  # for build_model

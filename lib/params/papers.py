@@ -1,347 +1,200 @@
-"""What all papers' sections of params.yaml share: settings, runs in groups, and what a run trains."""
+"""What all papers' sections of params.yaml share: settings, runs in groups by what they need, and what a run trains."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field
 
+from lib.params.networks import Network
+from lib.params.scales import Scale, scaled_size
 from lib.params.sections import (
-    Aggregation,
     Augmentation,
-    Count,
+    Batch,
     Decoding,
-    Fraction,
+    Duration,
     Heatmap,
-    Model,
+    Modality,
     Name,
     Optimizer,
-    PackSpec,
-    PaperScale,
-    Positive,
+    Reference,
     Schedule,
     Section,
-    Shared,
-    Simcc,
+    Side,
     Size,
-    Training,
-    Variant,
-    Weight,
 )
 
-SIDE_UNIT = 64  # px; an hourglass takes multiples of it
-FastLoss = Literal["mse", "cross_entropy"]
-OnlineLoss = Literal["kl", "mse"]
-FeatureAlignment = Literal["none", "sape", "convolution", "fully_connected"]
-ClassAlignment = Literal["none", "cca", "same", "fully_connected"]
-Kernels = tuple[Literal[1, 3, 5, 7, 9, 11], ...]
-Temperature = Annotated[float, Field(gt=1, lt=21)]  # within the range that ETHT may reach
-Learned = tuple[Literal["tau", "alpha", "beta"], ...]
-Norm = Literal["l1", "l2"]
-Modality = Literal["rgb", "depth"]
+# What the runs of a group name besides crops and model; a group's stage in dvc.yaml depends on it.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "alone": (),
+    "alone_synthetic": ("synthetic",),
+    "continued": ("init",),
+    "continued_synthetic": ("init", "synthetic"),
+    "taught": ("teacher",),
+    "taught_continued": ("init", "teacher"),
+    "taught_continued_synthetic": ("init", "teacher", "synthetic"),
+    "regularised": ("prior",),
+}
+PARTNERS = ("init", "teacher", "prior")  # runs that others name
 
 
-class FastDistillation(Section):
-    """FPD Eq. 5: weight alpha, the loss of Eq. 4 or Table 7, and whether the text or the released code is followed."""
+class BaseRun(Section):
+    """A run: crops of a benchmark, and a network of `models`.
 
-    method: Literal["fpd"] = "fpd"
-    alpha: Fraction
-    loss: FastLoss
-    variant: Variant
-
-
-class OnlineDistillation(Section):
-    """OKDHP Eq. 8: weights, the loss of Eq. 7 or Table 6, and the network around the deployed branch.
-
-    branches: the models of the others.
+    input: side in px, null: the crops' height and width. init: the run whose weights it starts from; teacher: the run
+    that it learns from; prior: the run that learned its regulariser. synthetic: crops whose training rows are added.
     """
-
-    method: Literal["okdhp"] = "okdhp"
-    alpha: Weight
-    beta: Weight
-    temperature: Positive
-    loss: OnlineLoss
-    aggregation: Aggregation
-    variant: Variant
-    shared: Shared
-    branches: tuple[Model, ...]
-
-
-class CrossDomain(Section):
-    """CDKD Eq. 8: weights, how features and classes of the two networks are aligned, and what ETHT learns.
-
-    kernels: of the SAU's convolutions, none: no SAU; tau: the temperature, with ETHT the first one.
-    """
-
-    alpha: Weight
-    beta: Weight
-    features: FeatureAlignment
-    projectors: Count
-    kernels: Kernels
-    logits: ClassAlignment
-    tau: Temperature
-    learned: Learned
-    variant: Variant
-
-
-class CrossDomainDistillation(CrossDomain):
-    """CDKD as one run's method."""
-
-    method: Literal["cdkd"] = "cdkd"
-
-
-class CrossModalDistillation(Section):
-    """CMKD Eq. 4 as one run's method: weights of the activation and the attention loss."""
-
-    method: Literal["cmkd"] = "cmkd"
-    activation: Weight
-    attention: Weight
-
-
-class MetaTraining(CrossModalDistillation):
-    """CMKG Algorithm 1: the norm of the regulariser, the steps before it is judged, their rate and its own."""
-
-    method: Literal["cmkg"] = "cmkg"
-    norm: Norm
-    inner_steps: Count
-    inner_lr: Positive
-    meta_lr: Positive
-
-
-class Regularisation(Section):
-    """CMKG Eq. 9: a norm of the weights times sigma; null: times the weights that meta-training has learned."""
-
-    method: Literal["regulariser"] = "regulariser"
-    norm: Norm
-    sigma: Weight | None
-
-
-Distillation = Annotated[
-    FastDistillation
-    | OnlineDistillation
-    | CrossDomainDistillation
-    | CrossModalDistillation
-    | MetaTraining
-    | Regularisation,
-    Field(discriminator="method"),
-]
-
-
-class TrainSpec(Section):
-    """Everything that one training depends on besides its seed, at the profile's scale.
-
-    crops: folder of data/crops; synthetic: another one, whose training rows are added. input, modality: of the student.
-    heatmap, decoding: of networks that see joints in the image. pretrained: whether the backbone starts from ImageNet's
-    weights. prior: the run that learned the regulariser. exports: the models of the networks that are kept, `model`
-    first.
-    """
-
-    paper: str
-    run: str
-    dataset: str
-    crops: str
-    synthetic: str | None
-    input: Size
-    modality: Modality
-    model: Model
-    heatmap: Heatmap | None
-    simcc: Simcc | None
-    augmentation: Augmentation
-    antialias: bool
-    optimizer: Optimizer
-    epochs: Count
-    batch_size: Count
-    train_samples: Count | None
-    val_samples: Count | None
-    threads: Count | None
-    precision: str
-    compile: bool
-    validations: Count
-    decoding: Decoding | None
-    pretrained: bool
-    teacher: str | None
-    teacher_input: Size | None
-    teacher_modality: Modality | None
-    init: str | None
-    prior: str | None
-    distillation: Distillation | None
-    exports: tuple[Model, ...]
-
-    def network(self, model: Model, joints: int) -> dict[str, Any]:
-        """What build_model takes for a model at this training's input."""
-        return built(model, joints, self.input)
-
-
-def built(model: Model, joints: int, input_size: Size) -> dict[str, Any]:
-    """What build_model takes for a model; a SimCC head has one size of input."""
-    spec = {**model.model_dump(mode="json"), "joints": joints}
-    return {**spec, "input_size": list(input_size)} if spec.get("head") == "simcc" else spec
-
-
-class Supervised(Section):
-    """A run: labels alone, random weights. crops: one of packs; input: height and width in px, null: the crops'."""
 
     crops: Name
-    input: Size | None = None
-    model: Model
+    model: Name
+    input: Side | None = None
+    init: Reference | None = None
+    teacher: Reference | None = None
+    prior: Reference | None = None
+    synthetic: Name | None = None
+    modality: Modality = "rgb"
+
+    def size(self, crops: Size) -> Size:
+        """Height and width in px of what the network sees at full size."""
+        return (self.input, self.input) if self.input else crops
 
 
-class Paper(Section):
-    """Settings that all runs of a paper share; augmentation by benchmark."""
+RunType = TypeVar("RunType", bound=BaseRun)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A run's network and input at full size, and what a profile makes of them."""
+
+    network: Network
+    full: Size
+    scale: Scale
+    crops: Size
+
+    @property
+    def input(self) -> Size:
+        """Height and width in px of what the network sees: at most the profile's share of the crops'."""
+        return tuple(map(min, self.full, scaled_size(self.crops, self.scale.resolution)))
+
+    def scaled(self, network: Network) -> Network:
+        """A network at the profile's scale."""
+        return network.scaled(self.scale, self.input[1] / self.full[1])
+
+    def spec(self, network: Network) -> dict[str, Any]:
+        """What build_model takes for a network of full size, at the profile's scale, but for the joints."""
+        return self.scaled(network).spec(self.input)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A module of lib/tasks and its settings; branches: specs of the networks that it trains beside the run's."""
+
+    name: str
+    settings: dict[str, Any]
+    branches: tuple[dict[str, Any], ...] = ()
+
+
+class Paper(Section, Generic[RunType]):
+    """Settings that all runs of a paper share, by benchmark where they differ, and the runs in groups.
+
+    Each module of lib/papers has a subclass named Settings. It may have `antialias`, whether views smaller than the
+    crops are averaged, and `pretrained`, whether backbones of published size start from ImageNet's weights. outputs:
+    of networks that its settings cover.
+    """
+
+    outputs: ClassVar[tuple[str, ...]] = ("heatmap",)
 
     augmentation: dict[Name, Augmentation]
-    supervised: dict[Name, Supervised]
+    alone: dict[Name, RunType] = Field(default_factory=dict)
+    alone_synthetic: dict[Name, RunType] = Field(default_factory=dict)
+    continued: dict[Name, RunType] = Field(default_factory=dict)
+    continued_synthetic: dict[Name, RunType] = Field(default_factory=dict)
+    taught: dict[Name, RunType] = Field(default_factory=dict)
+    taught_continued: dict[Name, RunType] = Field(default_factory=dict)
+    taught_continued_synthetic: dict[Name, RunType] = Field(default_factory=dict)
+    regularised: dict[Name, RunType] = Field(default_factory=dict)
 
     @property
-    def groups(self) -> dict[str, dict[str, Any]]:
+    def groups(self) -> dict[str, dict[str, RunType]]:
         """Runs by name, by group."""
-        return {"supervised": self.supervised}
+        return {group: getattr(self, group) for group in GROUPS if getattr(self, group)}
 
     @property
-    def sources(self) -> dict[str, Supervised]:
-        """The runs whose weights others may start from or learn from."""
-        return self.supervised
+    def runs(self) -> dict[str, RunType]:
+        """All runs by name."""
+        return {name: run for group in self.groups.values() for name, run in group.items()}
 
     @property
     def benchmarks(self) -> set[str]:
         """Those that the settings by benchmark cover."""
         return set(self.augmentation)
 
-    def run(self, name: str) -> Any:
-        """The run of a name."""
-        return next(group[name] for group in self.groups.values() if name in group)
-
-    def schedule(self, run: Any, dataset: str) -> Schedule:
+    def schedule(self, run: RunType, network: Network, dataset: str) -> Schedule:
         """How a run is trained on a benchmark."""
         raise NotImplementedError
 
-    def distillation(self, run: Any, scale: PaperScale) -> Distillation | None:
-        """What a run learns from besides labels: nothing, unless its paper says so."""
-        return None
+    def method(self, run: RunType, sizes: Sizes, optimizer: Optimizer) -> Method | None:
+        """What a run learns from besides labels. Raises ValueError for settings that do not fit each other."""
+        raise NotImplementedError
 
-    def own(self, run: Any, dataset: str, full_size: bool) -> dict[str, Any]:
-        """Entries of a run's TrainSpec that not all papers have; full_size: whether its network is the paper's."""
-        return {
-            **dict.fromkeys(("heatmap", "simcc", "decoding", "synthetic", "prior")),
-            **{"modality": "rgb", "pretrained": False, "antialias": False},
-        }
+    def codec(self, run: RunType, network: Network, dataset: str) -> dict[str, Any]:
+        """Settings of the codec of a run's network, at the profile's scale."""
+        return network.codec()
 
-    def train_spec(
-        self, paper: str, name: str, packs: Mapping[str, PackSpec], scale: PaperScale, training: Training
-    ) -> TrainSpec:
-        """What the run `name` trains at a profile's scale; packs: at full size."""
-        run = self.run(name)
-        dataset = packs[run.crops].dataset
-        schedule = self.schedule(run, dataset)
-        size = input_size(run, packs, scale)
-        model, distillation = scaled_model(run.model, scale), self.distillation(run, scale)
-        full_size = model == run.model
-        if hasattr(model, "split"):  # SimCC's classes stay as many as the paper's where its input shrinks
-            share = size[1] / (run.input or packs[run.crops].input)[1]
-            model = model.model_copy(update={"split": model.split / share})
-        everything = getattr(run, "export", "target") == "all"
-        teacher = getattr(run, "teacher", None)
-        settings = {
-            "paper": paper,
-            "run": name,
-            "dataset": dataset,
-            "crops": run.crops,
-            "input": size,
-            "model": model,
-            "augmentation": self.augmentation[dataset],
-            "optimizer": scaled_optimizer(schedule.optimizer, scale),
-            "epochs": max(1, round(schedule.epochs * scale.epochs)),
-            "batch_size": scale.batch_size or schedule.batch_size,
-            "train_samples": scale.train_samples,
-            "val_samples": scale.val_samples,
-            "threads": scale.threads,
-            "precision": training.precision,
-            "compile": training.compile,
-            "validations": training.validations,
-            "teacher": teacher,
-            "teacher_input": input_size(self.run(teacher), packs, scale) if teacher else None,
-            "teacher_modality": getattr(self.run(teacher), "modality", "rgb") if teacher else None,
-            "init": getattr(run, "init", None),
-            "distillation": distillation,
-            "exports": (model, *distillation.branches) if everything else (model,),
-        }
-        return TrainSpec(**settings | self.own(run, dataset, full_size))
+    def flip_test(self) -> bool:
+        """Whether predictions are averaged with those of the mirrored image."""
+        return False
+
+    def own_keys(self, run: RunType) -> set[str]:
+        """Names of a run's settings that are read though no method has them."""
+        return set()
+
+    def partner(self, role: str, run: RunType, other: BaseRun) -> None:
+        """Refuse, by a ValueError, a partner of another kind than this paper's method takes."""
+
+    def chosen(self, kind: type[Section], run: RunType) -> dict[str, Any]:
+        """Settings of a kind: what a run names replaces the paper's setting of that name."""
+        own = {name: getattr(run, name, None) for name in kind.model_fields}
+        values = {name: getattr(self, name, None) if value is None else value for name, value in own.items()}
+        return kind(**values).model_dump(mode="json")
 
 
-class BodyPaper(Paper):
+class BodyPaper(Paper[RunType], Generic[RunType]):
     """A paper whose networks tell where a person's joints are in the image."""
 
     heatmap: Heatmap
     decoding: Decoding
 
-    def own(self, run: Any, dataset: str, full_size: bool) -> dict[str, Any]:
-        return super().own(run, dataset, full_size) | {"heatmap": self.heatmap, "decoding": self.decoding}
+    def codec(self, run: RunType, network: Network, dataset: str) -> dict[str, Any]:
+        if network.output != "heatmap":
+            return network.codec()
+        return self.heatmap.model_dump() | {"refinement": self.decoding.refinement}
+
+    def flip_test(self) -> bool:
+        return self.decoding.flip_test
 
 
-class SingleSchedule(BodyPaper):
+class SingleSchedule(BodyPaper[RunType], Generic[RunType]):
     """A paper that trains all its networks alike; epochs by benchmark."""
 
     optimizer: Optimizer
-    batch_size: Count
-    epochs: dict[Name, Count]
+    batch_size: Batch
+    epochs: dict[Name, Duration]
 
     @property
     def benchmarks(self) -> set[str]:
         return super().benchmarks & set(self.epochs)
 
-    def schedule(self, run: Any, dataset: str) -> Schedule:
+    def schedule(self, run: RunType, network: Network, dataset: str) -> Schedule:
         return Schedule(optimizer=self.optimizer, batch_size=self.batch_size, epochs=self.epochs[dataset])
 
 
-def input_size(run: Supervised, packs: Mapping[str, PackSpec], scale: PaperScale) -> Size:
-    """Height and width in px of what a run's network sees: its own or the crops', at most the profile's largest."""
-    full = packs[run.crops].input
-    return tuple(map(min, run.input or full, scaled_size(full, scale.resolution)))
-
-
-def scaled_size(size: Size, share: float) -> Size:
-    """A share of an input's height and width in px, in steps of SIDE_UNIT."""
-    return tuple(scaled(side, share, SIDE_UNIT) for side in size)
-
-
-def scaled_model(model: Model, scale: PaperScale) -> Model:
-    """The model at a profile's share of depth and width, each at least the least that the network can have.
-
-    Of a MobilePose only the decoder's channels are scaled: its encoder is a published one.
-    """
-
-    def deep(counts: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(scaled(count, scale.depth, 1) for count in counts)
-
-    def wide(name: str, unit: int) -> dict[str, int]:
-        return {name: scaled(getattr(model, name), scale.width, unit)}
-
-    match model.name:
-        case "mobilepose":
-            update = wide("channels", 8)
-        case "hrnet":
-            (blocks,) = deep((model.blocks,))
-            update = {"blocks": blocks, "modules": deep(model.modules), **wide("width", 4), **wide("stem", 8)}
-        case "resnet":
-            update = {"blocks": deep(model.blocks), **wide("width", 4)}
-        case "simplebaseline":
-            update = {"blocks": deep(model.blocks), **wide("width", 4), **wide("channels", 8)}
-        case _:
-            (stacks,) = deep((model.stacks,))
-            update = {"stacks": stacks, "stem": scale.stem or model.stem, **wide("channels", 4)}
-    return model.model_copy(update=update)
-
-
-def scaled(count: int, share: float, unit: int) -> int:
-    """The multiple of a unit, one at least, that is nearest to a share of a count."""
-    return unit * max(1, round(count * share / unit))
-
-
-def scaled_optimizer(optimizer: Optimizer, scale: PaperScale) -> Optimizer:
-    """The optimiser with a profile's replacements and its milestones moved with the number of epochs."""
+def scaled_optimizer(optimizer: Optimizer, scale: Scale, epochs: int) -> Optimizer:
+    """The optimiser with a profile's replacements; epochs: of the paper's schedule, with which milestones move."""
+    milestones = optimizer.milestones if scale.decay is None else [share * epochs for share in scale.decay]
     return Optimizer(
         name=scale.optimizer or optimizer.name,
         lr=scale.lr or optimizer.lr,
         weight_decay=optimizer.weight_decay,
-        milestones=tuple(max(1, round(epoch * scale.epochs)) for epoch in optimizer.milestones),
+        milestones=tuple(max(1, round(epoch * scale.epochs)) for epoch in milestones),
         gamma=optimizer.gamma,
     )

@@ -10,22 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.data.persons import split_of
 from lib.errors import InputError
-from lib.metrics import HEADLINE, unit_of
+from lib.metrics.scores import HEADLINE, unit_of
 from lib.papers import Benchmark, Paper
+from lib.records import read_record
 
 MEAN_POSE = "mean pose"  # of the training persons or hands, no image seen
 
 
 @dataclass(frozen=True)
 class Result:
-    """One trained network: spec.json and environment.json of its run, per seed the predictions and the history's path.
+    """One trained network: spec.json and record of its run, per seed the predictions and the history's path.
 
     A further branch of a run (`exported`) has no histories.
     """
 
     spec: dict[str, Any]
-    environment: dict[str, Any]
+    record: dict[str, Any]
     predictions: dict[int, dict[str, NDArray]]
     histories: dict[int, Path]
 
@@ -38,6 +40,11 @@ class Study:
     benchmark: Benchmark
     annotations: dict[str, Any]
     results: dict[str, Result]
+
+    @property
+    def split(self) -> str:
+        """The split of the crops in which they are: "val", or "train" where they are held-out training persons."""
+        return split_of(next(iter(self.results.values())).spec)
 
     @property
     def crops(self) -> Path:
@@ -53,15 +60,19 @@ def load_specs(paper: str) -> dict[str, dict[str, Any]]:
 def load_studies(paper: Paper) -> list[Study]:
     """The paper's benchmarks that a run of params.yaml was trained on, in the paper's order.
 
-    Reads models/<paper>, data/specs/<paper>.json and data/annotations/<benchmark>/val.json. Raises InputError as
-    `load_results`.
+    Reads models/<paper>, data/specs/<paper>.json and data/annotations/<benchmark>, of which the runs' `validation` says
+    the split. Raises InputError as `load_results`, and where the runs on a benchmark differ in it.
     """
     results = load_results(Path("models") / paper.key, load_specs(paper.key))
     studies = []
     for key, benchmark in paper.benchmarks.items():
         trained = on_benchmark(results, key)
         if trained:
-            annotations = json.loads((Path("data/annotations") / key / "val.json").read_text())
+            splits = {split_of(result.spec) for result in trained.values()}
+            if len(splits) > 1:
+                raise InputError(f"some runs on {key} were judged by test and some by held-out persons: run dvc repro")
+            path = Path("data/annotations") / key / f"{splits.pop()}.json"
+            annotations = json.loads(path.read_text(encoding="utf-8"))
             studies.append(Study(key, benchmark, annotations, trained))
     return studies
 
@@ -78,7 +89,7 @@ def load_results(folder: Path, runs: Iterable[str]) -> dict[str, Result]:
     """
     results: dict[str, Result] = {}
     for run in runs:
-        if (folder / run).is_dir():
+        if (folder / run / "spec.json").is_file():
             results |= load_run(folder / run)
     if not results:
         raise InputError(f"no trained run in {folder}: run dvc repro")
@@ -90,12 +101,13 @@ def load_run(folder: Path) -> dict[str, Result]:
     seeds = dict(sorted((int(path.name.removeprefix("seed")), path) for path in folder.glob("seed*")))
     results = {}
     try:
-        spec, environment = (json.loads((folder / f"{name}.json").read_text()) for name in ("spec", "environment"))
+        spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+        record = read_record(f"{spec['paper']}/{spec['name']}")
         for number, (name, own) in enumerate(exported(folder.name, spec).items(), start=1):
             part = "" if number == 1 else f"branch_{number}"
             predictions = {seed: dict(np.load(path / part / "predictions.npz")) for seed, path in seeds.items()}
             histories = {seed: path / "history.csv" for seed, path in seeds.items()} if number == 1 else {}
-            results[name] = Result(own, environment, predictions, histories)
+            results[name] = Result(own, record, predictions, histories)
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} not found: the run is incomplete, train it again") from None
     return results
@@ -108,9 +120,14 @@ def exported(run: str, spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """
     specs = {run: spec}
     for number, model in enumerate(spec["exports"][1:], start=2):
-        alone = {key: value for key, value in spec["distillation"].items() if key != "branches"}
-        specs[f"{run}_branch_{number}"] = spec | {"model": model, "distillation": alone}
+        alone = {key: value for key, value in spec["settings"].items() if key != "branches"}
+        specs[f"{run}_branch_{number}"] = spec | {"model": model, "settings": alone}
     return specs
+
+
+def named(reference: str | None) -> str | None:
+    """The run's own name in <paper>/<name>."""
+    return reference and reference.rpartition("/")[2]
 
 
 def load_details(paper: str) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from lib.metrics import HEADLINE, unit_of
+from lib.metrics.scores import HEADLINE, unit_of
 from lib.papers import Claim, Paper
 from lib.reporting import paired_differences, seed_scores
 from lib.reporting.markdown import markdown, signed

@@ -15,15 +15,16 @@ from lib.codecs.heatmap import HeatmapCodec
 from lib.codecs.simcc import SimccCodec
 from lib.data.batches import MEAN, STD, Batches, evenly_spaced
 from lib.data.crops import Crops
-from lib.metrics import evaluated, head_sizes, matched
 from lib.metrics.oks import oks
 from lib.metrics.pck import torso
+from lib.metrics.scores import evaluated, head_sizes, matched
 from lib.reporting.figures import Classes, Example, Panel, View
 from lib.training.checkpoint import load_weights
 
 BATCH = 8
 NEAR = 2.0  # heatmap px: the teacher's maximum is at the label
 TOLERANCE = {"lsp": 0.2, "mpii": 0.5}  # of the torso, of the head size: a joint as near as that is right
+LEAST = 16  # px from the middle to the side of the shown part
 FRAME = 1.4  # side of the shown part of an image, relative to the person's longer side
 
 
@@ -32,18 +33,19 @@ def person_panels(
 ) -> tuple[list[NDArray], list[list[Panel]]]:
     """Show `people` evenly spaced evaluated persons: their images (H, W, 3) uint8 and, per person, a panel per method.
 
-    The first panel is the ground truth. predictions: by name of the method, as in predictions.npz, of the same images.
-    images: folder of the annotations' file names.
+    Persons without an extent are passed over. The first panel is the ground truth. predictions: by name of the method,
+    as in predictions.npz, of the same images. images: folder of the annotations' file names.
     """
     files = {image["id"]: image["file_name"] for image in annotations["images"]}
     persons = evaluated(annotations, next(iter(predictions.values()))["images"])
+    persons = [person for person in persons if min(person["area"], *person["bbox"][2:]) > 0]  # COCO has others
     method_panel = similar_pose if annotations["info"]["dataset"] == "coco" else right_joints
     shown, panels = [], []
     for row in evenly_spaced(people, len(persons)):
         person = persons[row]
         pixels = np.array(Image.open(images / files[person["image_id"]]).convert("RGB"))
         x, y, width, height = person["bbox"]
-        reach = FRAME * max(width, height) / 2
+        reach = max(FRAME * max(width, height) / 2, LEAST)
         left, top = max(0, round(x + width / 2 - reach)), max(0, round(y + height / 2 - reach))
         shown.append(pixels[top : round(y + height / 2 + reach), left : round(x + width / 2 + reach)])
         seen = [Panel("ground truth", *labels(person))]
@@ -99,7 +101,7 @@ def transfer_examples(crops: Crops, weights: Path, spec: Mapping[str, Any], peop
     row where all are labelled). spec: the teacher's spec.json. Which side is right is for the reader to see.
     """
     size = tuple(spec["input"])
-    codec = HeatmapCodec(size, **spec["heatmap"])
+    codec = HeatmapCodec(size, **spec["codec"])
     teacher = load_weights(weights).eval()
     rows = evenly_spaced(people, len(crops.ids))
     batches = list(Batches(crops, {"student": size}, BATCH, augmentation=None, seed=0, rows=rows).epoch(0))

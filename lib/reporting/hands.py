@@ -17,10 +17,10 @@ from scipy.stats import kurtosis
 from lib.data.batches import Batches, evenly_spaced
 from lib.data.crops import Crops, open_crops
 from lib.hands.joints import BONES, ROOT, projected, restored
-from lib.metrics import matched_hands
 from lib.metrics.hand3d import epe
 from lib.metrics.pck import area
-from lib.reporting import Study
+from lib.metrics.scores import matched_hands
+from lib.reporting import Study, named
 from lib.reporting import figures as draw
 from lib.reporting.illustrations import learned, line_figures, read_curves, shown, weights
 from lib.reporting.markdown import folded, markdown
@@ -125,7 +125,7 @@ def compare_weights(paper: str, study: Study, pair: Mapping[str, str], folder: P
         "absolute values."
     )
     priors = dict.fromkeys(result.spec["prior"] for result in study.results.values() if result.spec["prior"])
-    paths = {run: weights(paper, run, seeds[0]).with_name("prior.safetensors") for run in priors}
+    paths = {named(run): weights(paper, named(run), seeds[0]).with_name("prior.safetensors") for run in priors}
     phi = prior_table({run: numbers(load_file(path)) for run, path in paths.items()})
     note = (
         "φ multiplies the norm of its number as σ of Table 2 does, 1e-4 and 1e-6 with ℓ1, 1e-3 and 1e-5 with ℓ2: a φ "
@@ -207,8 +207,8 @@ def prior_table(learned: Mapping[str, NDArray]) -> str:
 
 
 def predicted_hands(study: Study, run: str, seed: int) -> list[Hand]:
-    """Evenly spaced hands that a run has predicted, in their validation crops."""
-    crops = open_crops(Path("data/crops") / study.results[run].spec["crops"], "val")
+    """Evenly spaced hands that a run has predicted, in their crops."""
+    crops = open_crops(Path("data/crops") / study.results[run].spec["crops"], study.split)
     predictions = study.results[run].predictions[seed]
     chosen = evenly_spaced(PEOPLE, len(predictions["ids"]))
     some = {name: predictions[name][chosen] for name in ("ids", "keypoints")}

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from lib.data.crops import open_crops
 from lib.files import read_csv
-from lib.metrics import HANDS, HEADLINE, unit_of
+from lib.metrics.scores import HANDS, HEADLINE, unit_of
 from lib.papers import Paper, Table
-from lib.reporting import Study, headline
+from lib.reporting import Study, headline, named
 from lib.reporting import figures as draw
 from lib.reporting.examples import TOLERANCE, class_examples, person_panels, transfer_examples
 from lib.reporting.provenance import seeds_of
@@ -44,7 +44,7 @@ def illustrate(paper: str, study: Study, details: Mapping[str, Any], folder: Pat
             f"Evenly spaced {name} {persons}, seed {seed}; {found}. Blue: the person's left, orange: right."
         )
     teacher = roles.get("teacher")
-    if teacher and study.results[teacher].spec["simcc"]:
+    if teacher and study.results[teacher].spec["output"] == "simcc":
         if draw_classes(paper, study, seed, folder):
             captions["classes"] = (
                 f"What the networks see of evenly spaced {name} {persons}, pixel by pixel, and what they say about the "
@@ -175,13 +175,14 @@ def draw_classes(paper: str, study: Study, seed: int, folder: Path) -> bool:
     specs = {role: study.results[run].spec for role, run in study.benchmark.roles.items() if run in study.results}
     groups = []
     for role, spec in specs.items():
-        if spec["teacher"] in study.results:
+        if spec["teacher"] and named(spec["teacher"]) in study.results:
             alone = [one for one, other in specs.items() if not other["teacher"] and other["input"] == spec["input"]]
-            runs = {one: specs[one]["run"] for one in (*alone, role) if one != "teacher"}
-            groups.append({one: weights(paper, run, seed) for one, run in {"teacher": spec["teacher"], **runs}.items()})
+            runs = {one: specs[one]["name"] for one in (*alone, role) if one != "teacher"}
+            runs = {"teacher": named(spec["teacher"])} | runs
+            groups.append({one: weights(paper, run, seed) for one, run in runs.items()})
     if groups:
         antialias = next(iter(specs.values()))["antialias"]
-        views, classes = class_examples(open_crops(study.crops, "val"), groups, antialias)
+        views, classes = class_examples(open_crops(study.crops, study.split), groups, antialias)
         draw.classes(views, classes, *skeleton_of(study), folder / f"{study.key}_classes.png")
     return bool(groups)
 

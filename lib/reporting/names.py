@@ -29,7 +29,7 @@ def run_names(
         spec = specs[run]
         shown = ((trained_network(one), f"{pixels(one['input'])} px") for one in (spec, full[run]))
         details = [here for here, there in zip(*shown, strict=True) if here != there]
-        if spec["distillation"]:
+        if spec["settings"]:
             details += [f"{name} {setting(spec, key)}" for name, key in settings.items()]
         names[run] = f"`{run}` ({', '.join(details)})" if details else f"`{run}`"
     return names
@@ -59,7 +59,7 @@ def pixels(sides: Sequence[int]) -> str:
 
 def trained_network(spec: Mapping[str, Any]) -> str:
     """What a run trains: its network, and the branches around it where there are several."""
-    branches = (spec["distillation"] or {}).get("branches")
+    branches = spec["settings"].get("branches")
     if not branches:
         return network(spec["model"])
     models = [spec["model"], *branches]
@@ -68,7 +68,7 @@ def trained_network(spec: Mapping[str, Any]) -> str:
         return text
     stacks = [str(model["stacks"]) for model in models]
     shown = ", ".join(stacks if len(set(stacks)) > 1 else stacks[:1])
-    return f"{text} of {shown} {'stack' if shown == '1' else 'stacks'}, {spec['distillation']['shared']} shared"
+    return f"{text} of {shown} {'stack' if shown == '1' else 'stacks'}, {spec['settings']['shared']} shared"
 
 
 def decision_table(paper: Paper, specs: Sequence[Mapping[str, Any]]) -> str:

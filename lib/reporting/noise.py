@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from lib.metrics import HANDS, HEADLINE, evaluated, matched, matched_hands, score
+from lib.metrics.scores import HANDS, HEADLINE, evaluated, matched, matched_hands, score
 
 NORMAL = 1.96  # standard errors that hold 95 %
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.metrics import evaluated
-from lib.reporting import Result, Study
+from lib.metrics.scores import evaluated
+from lib.reporting import Result, Study, named
 from lib.reporting.claims import NOT_RUN
 from lib.reporting.markdown import bullets, markdown
 from lib.reporting.names import network, pixels
@@ -28,7 +28,8 @@ NAMES = {
     "hardware": "hardware",
 }
 
-SCALE = ("input", "teacher_input", "model", "distillation", "epochs", "train_samples")  # entries of a spec
+HELD_OUT = {"test": "", "heldout": ", held-out training persons"}
+SCALE = ("input", "teacher_input", "model", "method", "settings", "epochs", "train_samples")  # entries of a spec
 
 
 def scale(study: Study, people: Mapping[str, int], full: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -51,13 +52,13 @@ def scale(study: Study, people: Mapping[str, int], full: Mapping[str, Mapping[st
         return pixels(results[run].spec["input"])
 
     def epochs(run: str) -> str:
-        init, own = results[run].spec["init"], results[run].spec["epochs"]
+        init, own = named(results[run].spec["init"]), results[run].spec["epochs"]
         return f"{results[init].spec['epochs']} + {own}" if init in results else str(own)
 
     def trained(run: str) -> str:
-        model = results[run].spec["model"]
-        stem = model["stem"] if "stacks" in model else None
-        return network(model) + (f", {stem} stem" if stem and stem != full[run]["model"]["stem"] else "")
+        model, published = results[run].spec["model"], full[run]["model"]
+        keys = ("stem", "halvings") if "stacks" in model else ()
+        return ", ".join([network(model), *(f"{model[key]} {key}" for key in keys if model[key] != published[key])])
 
     return {
         "data": study.annotations["info"]["source"],
@@ -66,7 +67,7 @@ def scale(study: Study, people: Mapping[str, int], full: Mapping[str, Mapping[st
         "epochs": by_role("epochs", epochs) if isinstance(printed["epochs"], dict) else str(spec["epochs"]),
         "optimizer": f"{optimizer['name']}, {optimizer['lr']:g}, batches of {spec['batch_size']}",
         "train": f"{min(spec['train_samples'] or there, there):,}",
-        "evaluated": f"{len(evaluated(study.annotations, predictions['images'])):,}",
+        "evaluated": f"{len(evaluated(study.annotations, predictions['images'])):,}{HELD_OUT[spec['validation']]}",
         "seeds": ", ".join(map(str, seeds_of(results))),
     }
 
@@ -157,5 +158,6 @@ def seeds_of(results: Mapping[str, Result]) -> list[int]:
 
 
 def environments(results: Mapping[str, Result], key: str) -> str:
-    """The different values of an entry of environment.json over the runs, in order of appearance."""
-    return ", ".join(dict.fromkeys(str(result.environment[key]) for result in results.values()))
+    """The different values of an entry of the runs' records, in order of appearance."""
+    records = [record for result in results.values() for record in result.record.values()]
+    return ", ".join(dict.fromkeys(str(record[key]) for record in records)) or "not recorded on this machine"

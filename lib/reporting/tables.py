@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from lib.metrics import HEADLINE, SECOND, unit_of
+from lib.metrics.scores import HEADLINE, SECOND, unit_of
 from lib.papers import Benchmark, Row, Table, operands
 from lib.reporting import MEAN_POSE, paired_differences, summarise
 from lib.reporting.markdown import bullets, decimals_of, folded, markdown, number, signed, with_spread

@@ -1,4 +1,4 @@
-"""Tasks: what is optimised, one file per method."""
+"""Tasks: what is optimised, one file per method, found by name."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lib.data.batches import Batch
-from lib.params import TrainSpec
+from lib.named import find
+from lib.runs import Run
 
 
 class Task(nn.Module, ABC):
@@ -54,65 +55,23 @@ class Task(nn.Module, ABC):
 
 
 def build_task(
-    spec: TrainSpec,
+    run: Run,
     student: nn.Module,
     flip_pairs: Sequence[tuple[int, int]],
     teacher: nn.Module | None = None,
-    prior: Sequence[Tensor] = (),
+    prior: Path | None = None,
 ) -> Task:
-    """Build the task of a training: its method around a student and, where one is fixed beforehand, a teacher.
+    """Build the task of a training: its method around the one of labels alone, which the student's output names.
 
-    prior: the learned weights of a regulariser.
+    teacher: a network that is fixed beforehand; prior: the file of a learned regulariser. A method is the module of its
+    name in this package: `build` there takes the run, the task of labels alone, the teacher and the prior.
     """
-    from lib.models.multibranch import build_branches
-    from lib.tasks.cdkd import CrossDomainDistillation
-    from lib.tasks.fpd import FastPoseDistillation
-    from lib.tasks.okdhp import OnlineDistillation
-
-    if student.output == "pose":
-        return hand_task(spec, student, teacher, prior)
-    base = supervised_task(spec, student, flip_pairs)
-    if spec.distillation is None:
-        return base
-    settings = spec.distillation.model_dump()
-    method = settings.pop("method")
-    if method == "fpd":
-        return FastPoseDistillation(student, base.codec, flip_pairs, teacher, **settings)
-    if method == "cdkd":
-        sizes = {"student_input": spec.input, "teacher_input": spec.teacher_input}
-        return CrossDomainDistillation(base, teacher, **sizes, **settings)
-    others = [{**branch, "joints": student.joints} for branch in settings.pop("branches")]
-    network = build_branches(student, others, settings.pop("shared"), settings.pop("aggregation"), settings["variant"])
-    return OnlineDistillation(network, base.codec, flip_pairs, **settings)
+    labels = labels_task(run, student, flip_pairs)
+    if run.method == student.output:
+        return labels
+    return find("lib.tasks", run.method, f"the method of {run.label}").build(run, labels, teacher, prior)
 
 
-def hand_task(spec: TrainSpec, student: nn.Module, teacher: nn.Module | None, prior: Sequence[Tensor]) -> Task:
-    """Build the task of a network that tells the joints of a hand in space."""
-    from lib.tasks.cmkd import CrossModalDistillation
-    from lib.tasks.cmkg import MetaTraining, Regulariser
-    from lib.tasks.regression import PoseRegression
-
-    if spec.distillation is None:
-        return PoseRegression(student)
-    settings = spec.distillation.model_dump()
-    match settings.pop("method"):
-        case "cmkd":
-            return CrossModalDistillation(student, teacher, **settings)
-        case "cmkg":
-            return MetaTraining(student, teacher, **settings)
-    sigma = settings.pop("sigma")
-    return PoseRegression(student, Regulariser(student.parameters(), phi=prior if sigma is None else sigma, **settings))
-
-
-def supervised_task(spec: TrainSpec, student: nn.Module, flip_pairs: Sequence[tuple[int, int]]) -> Task:
-    """Build the task that learns from labels alone, by the kind of the student's output."""
-    from lib.codecs.heatmap import HeatmapCodec
-    from lib.codecs.simcc import SimccCodec
-    from lib.tasks.simcc import SimccSupervised
-    from lib.tasks.supervised import Supervised
-
-    if student.output == "simcc":
-        target = spec.simcc.model_dump(exclude={"target"})
-        return SimccSupervised(student, SimccCodec(spec.input, split=spec.model.split, **target), flip_pairs)
-    codec = HeatmapCodec(spec.input, **spec.heatmap.model_dump(), refinement=spec.decoding.refinement)
-    return Supervised(student, codec, flip_pairs)
+def labels_task(run: Run, student: nn.Module, flip_pairs: Sequence[tuple[int, int]]) -> Task:
+    """Build the task that learns from labels alone, by the kind of the student's output; every run predicts by it."""
+    return find("lib.tasks", student.output, f"the output of {run.label}").build(run, student, flip_pairs)

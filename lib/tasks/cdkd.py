@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +12,9 @@ from lib.data.batches import Batch
 from lib.errors import InputError
 from lib.models.posenet import MAP_STRIDE
 from lib.models.projectors import Size, build_class_layers, build_projectors
+from lib.runs import Run
 from lib.tasks import Task
-from lib.tasks.supervised import Supervised
+from lib.tasks.heatmap import Supervised
 
 TAU_RANGE = (1.0, 21.0)  # of a learned temperature: that of CTKD (Li et al., AAAI 2023), which the strategy follows
 # The authors' public code: weight of the task's loss and of CCA, and the temperature, which is never trained.
@@ -71,10 +73,11 @@ class CrossDomainDistillation(Task):
     `logits` says: "cca", "same" (as many of them) or "fully_connected" (a layer per axis on the teacher's); "none"
     leaves a term out. All joints count, labelled or not. Those of tau, alpha and beta that `learned` names are trained
     against the losses they stand in, ever more (ETHT, Eqs. 9-12). The teacher sees the view "teacher" where the batch
-    has one, else the student's. student_input, teacher_input: (height, width) px. InputError where maps or classes are
-    no whole multiple m of the student's.
+    has one, else the student's. student_input, teacher_input: (height, width) px; batch_size: over all processes.
+    InputError where maps or classes are no whole multiple m of the student's.
     variant "released" follows the authors' public code: projectors and temperature never change, L_fea does not reach
-    the student, L_ori and L_logit are means over bins (views are square there), L_logit sums over joints and batch.
+    the student, L_ori and L_logit are means over bins (views are square there), L_logit sums over joints and batch, on
+    however many processes that is.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class CrossDomainDistillation(Task):
         *,
         student_input: Size,
         teacher_input: Size,
+        batch_size: int,
         alpha: float,
         beta: float,
         features: str,
@@ -97,7 +101,7 @@ class CrossDomainDistillation(Task):
         super().__init__()
         self.base, self.student = base, base.student
         self._frozen = (teacher.eval().requires_grad_(False),)  # a tuple, or nn.Module would make it a submodule
-        self.released = variant == "released"
+        self.released, self.batch_size = variant == "released", batch_size
         large, small = (tuple(side // MAP_STRIDE for side in size) for size in (teacher_input, student_input))
         self.projectors = self.classes = None
         if features != "none":
@@ -138,9 +142,15 @@ class CrossDomainDistillation(Task):
         if self.classes:
             tau, axes = self.value("tau"), zip(outputs, self.classes, targets, strict=True)
             divergence = sum(cross_class_kl(own, layer(target), tau) for own, layer, target in axes)
-            weight = RELEASED_LOGITS * outputs[0].numel() / bins**2 if self.released else 1
+            weight = RELEASED_LOGITS * self.batch_size * self.student.joints / bins if self.released else 1
             losses["logits"] = self.value("beta") * weight * divergence
         return losses
 
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor]:
         return self.base.predict(images, flip_test)
+
+
+def build(run: Run, labels: Supervised, teacher: nn.Module, prior: Path | None) -> CrossDomainDistillation:
+    """The task of a run with this method."""
+    sizes = {"student_input": run.input, "teacher_input": run.teacher_input, "batch_size": run.batch_size}
+    return CrossDomainDistillation(labels, teacher, **sizes, **run.settings)

@@ -1,12 +1,15 @@
 """Cross-Modal Knowledge Distillation: a network learns from one of a better modality (CMKG, CVPR 2020, Sect. 3)."""
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.data.batches import Batch
 from lib.errors import InputError
-from lib.tasks.regression import PoseRegression, squared_distance, widened
+from lib.runs import Run
+from lib.tasks.pose import PoseRegression, squared_distance, widened
 
 
 def attention_map(maps: Tensor) -> Tensor:
@@ -56,3 +59,8 @@ class CrossModalDistillation(PoseRegression):
             "activation": self.activation * squared_distance(maps[-1], targets[-1]),
             "attention": self.attention * attention_loss(maps, targets),
         }
+
+
+def build(run: Run, labels: PoseRegression, teacher: nn.Module, prior: Path | None) -> CrossModalDistillation:
+    """The task of a run with this method."""
+    return CrossModalDistillation(labels.student, teacher, **run.settings)

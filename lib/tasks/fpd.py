@@ -1,13 +1,15 @@
 """Fast Pose Distillation: a small network learns a big fixed one's confidence maps (Zhang, Zhu, Ye; CVPR 2019)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from lib.codecs.heatmap import HeatmapCodec
 from lib.data.batches import Batch
-from lib.tasks.supervised import Supervised, mse
+from lib.runs import Run
+from lib.tasks.heatmap import Supervised, mse, released_mse
 
 EPSILON = (
     1e-6  # added to every pixel before l1 normalisation: an empty map becomes uniform, log and quotient stay finite
@@ -28,21 +30,13 @@ def cross_entropy(maps: Tensor, target: Tensor) -> Tensor:
     return -(normalised(target) * normalised(maps).log()).sum(2).mean()
 
 
-def released_mse(maps: Tensor, target: Tensor, visible: Tensor) -> Tensor:
-    """Half the squared error averaged over batch, pixels and joints, invisible joints as 0, as in the authors' code.
-
-    maps, target: (B, K, H, W); visible: (B, K) bool.
-    """
-    return 0.5 * mse(maps, target, visible) / maps[0, 0].numel()
-
-
 class FastPoseDistillation(Supervised):
     """alpha * L_pd + (1 - alpha) * L_mse (FPD Eq. 5) on every stack of the student, summed over the stacks.
 
     L_pd compares with the last stack of the teacher (Eq. 4) over all joints: the teacher also stands in for missing
     labels (Fig. 3, row C). `loss` selects its form, Eq. 4 or Table 7's cross-entropy. With variant "released" both mean
-    squared errors follow the authors' public code, which masks unlabelled joints in both. The teacher sees the view
-    "teacher" where the batch has one, else the student's.
+    squared errors follow the authors' public code, which masks joints in both that are unlabelled or off the map. The
+    teacher sees the view "teacher" where the batch has one, else the student's.
     """
 
     def __init__(
@@ -67,12 +61,14 @@ class FastPoseDistillation(Supervised):
         return self._frozen[0]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        target = self.codec.encode(batch.keypoints)
+        target, visible = self.codec.encode(batch.keypoints), batch.visible
+        if self.variant == "released":
+            visible = visible & self.codec.reaches(batch.keypoints)
         with torch.no_grad():
             mimicked = self.teacher(batch.images.get("teacher", batch.images["student"]))[-1].float()
         outputs = self.student(batch.images["student"])
-        supervised = sum(self.error(maps, target, batch.visible) for maps in outputs)
-        distilled = sum(self.mimicry(maps, mimicked, batch.visible) for maps in outputs)
+        supervised = sum(self.error(maps, target, visible) for maps in outputs)
+        distilled = sum(self.mimicry(maps, mimicked, visible) for maps in outputs)
         return {"mse": (1 - self.alpha) * supervised, "distillation": self.alpha * distilled}
 
     def error(self, maps: Tensor, target: Tensor, visible: Tensor) -> Tensor:
@@ -84,3 +80,8 @@ class FastPoseDistillation(Supervised):
         if self.loss == "cross_entropy":
             return cross_entropy(maps, target)
         return released_mse(maps, target, visible) if self.variant == "released" else mse(maps, target)
+
+
+def build(run: Run, labels: Supervised, teacher: nn.Module, prior: Path | None) -> FastPoseDistillation:
+    """The task of a run with this method."""
+    return FastPoseDistillation(labels.student, labels.codec, labels.flip_pairs, teacher, **run.settings)

@@ -1,6 +1,7 @@
 """Online distillation: branches of one network learn from their own ensemble (Li et al., OKDHP, ICCV 2021)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -8,8 +9,9 @@ from torch import Tensor, nn
 
 from lib.codecs.heatmap import HeatmapCodec
 from lib.data.batches import Batch
-from lib.models.multibranch import MultiBranch, Outputs
-from lib.tasks.supervised import Supervised, mse
+from lib.models.multibranch import MultiBranch, Outputs, build_branches
+from lib.runs import Run
+from lib.tasks.heatmap import Supervised, mse, released_mse
 
 RAMP = 0.4  # share of the training over which the released code raises the distillation loss: 60 of 150 epochs
 
@@ -35,8 +37,9 @@ class OnlineDistillation(Supervised):
     L_kl (Eq. 7): every heatmap of the stacks that a branch does not share (Fig. 2) against the ensemble of the last
     ones, over all joints, labelled or not. Eq. 3 prints a sum over pixels and Eq. 7 a mean: here both are sums, or
     L_kl would be H' W' times weaker and beta without effect.
-    variant "released" follows the authors' public code: means over pixels, a target that is not detached, L_kl on
-    shared stacks too, maps of unlabelled joints set to 0, and beta rising over the first RAMP of the training.
+    variant "released" follows the authors' public code: means over pixels, L_mse halved, a target that is not detached,
+    L_kl on shared stacks too, maps of joints that are unlabelled or off the map set to 0, and beta rising over the
+    first RAMP of the training.
     """
 
     def __init__(
@@ -62,21 +65,22 @@ class OnlineDistillation(Supervised):
         return list(self.network.networks)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        labels = self.codec.encode(batch.keypoints)
+        labels, visible = self.codec.encode(batch.keypoints), batch.visible
+        if self.released:
+            visible = visible & self.codec.reaches(batch.keypoints)
         outputs = self.network(batch.images["student"])
         ensemble = outputs.ensemble().float()
         own = [maps for branch in outputs.branches for maps in branch]
-        supervised = sum(self.error(maps, labels, batch.visible) for maps in (*outputs.shared, *own))
+        supervised = sum(self.error(maps, labels, visible) for maps in (*outputs.shared, *own))
         losses = {
             "mse": self.alpha * supervised,
-            "ensemble": self.alpha * self.error(ensemble, labels, batch.visible),
+            "ensemble": self.alpha * self.error(ensemble, labels, visible),
         }
-        return losses | {"distillation": self.beta * self.divergence(outputs, ensemble, batch.visible)}
+        return losses | {"distillation": self.beta * self.divergence(outputs, ensemble, visible)}
 
     def error(self, maps: Tensor, labels: Tensor, visible: Tensor) -> Tensor:
         """Distance of one stack's maps to the labels'."""
-        error = mse(maps, labels, visible)
-        return error / maps[0, 0].numel() if self.released else error
+        return (released_mse if self.released else mse)(maps, labels, visible)
 
     def divergence(self, outputs: Outputs, ensemble: Tensor, visible: Tensor) -> Tensor:
         """L_kl, or Table 6's squared error in its place."""
@@ -91,3 +95,11 @@ class OnlineDistillation(Supervised):
     def distance(self, maps: Tensor, target: Tensor) -> Tensor:
         """Distance of one stack's maps to the ensemble's."""
         return mse(maps, target) if self.loss == "mse" else pixelwise_kl(maps, target, self.temperature)
+
+
+def build(run: Run, labels: Supervised, teacher: nn.Module | None, prior: Path | None) -> OnlineDistillation:
+    """The task of a run with this method: the branches beside its own network start at random."""
+    settings, student = dict(run.settings), labels.student
+    others = [{**branch, "joints": student.joints} for branch in settings.pop("branches")]
+    network = build_branches(student, others, settings.pop("shared"), settings.pop("aggregation"), settings["variant"])
+    return OnlineDistillation(network, labels.codec, labels.flip_pairs, **settings)

@@ -1,12 +1,15 @@
 """Classification of coordinates (SimCC, Li et al., ECCV 2022) from labels alone."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.codecs.simcc import SimccCodec
 from lib.data.batches import Batch
-from lib.tasks.supervised import Supervised, swapped
+from lib.runs import Run
+from lib.tasks.heatmap import Supervised, swapped
 
 Axes = tuple[Tensor, Tensor]  # one of x (B, K, nx), one of y (B, K, ny)
 
@@ -15,7 +18,7 @@ def simcc_kl(outputs: Axes, targets: Axes, labelled: Tensor) -> Tensor:
     """KL(target || softmax(logits)) summed over bins, x and y added, averaged over joints and batch.
 
     outputs: logits of x (B, K, nx) and y (B, K, ny); targets: distributions, the same shapes; labelled: (B, K) bool. A
-    joint without a label contributes nothing, but the divisor stays B * K, as in `lib.tasks.supervised.mse`.
+    joint without a label contributes nothing, but the divisor stays B * K, as in `lib.tasks.heatmap.mse`.
     """
     divergences = sum(
         F.kl_div(logits.float().log_softmax(2), target, reduction="none").sum(2)
@@ -41,3 +44,8 @@ class SimccSupervised(Supervised):
             mirrored_x, mirrored_y = self.student(images.flip(3))
             x, y = (x + mirrored_x[:, order].flip(2)) / 2, (y + mirrored_y[:, order]) / 2
         return self.codec.decode(x.float().softmax(2), y.float().softmax(2))
+
+
+def build(run: Run, student: nn.Module, flip_pairs: Sequence[tuple[int, int]]) -> SimccSupervised:
+    """The task of a run whose network ends in SimCC's classes."""
+    return SimccSupervised(student, SimccCodec(run.input, **run.codec), flip_pairs)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -39,10 +38,13 @@ def load_weights(path: Path, expected: dict | None = None) -> nn.Module:
         model = build_model(spec)
         model.load_state_dict(tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{path} is not a weights file of this project ({first_line(error)}): train it again"
-        ) from None
+        raise no_weights(path, error) from None
     return model
+
+
+def no_weights(path: Path, error: Exception) -> InputError:
+    """The error for a file of weights that cannot be read."""
+    return InputError(f"{path} is not a weights file of this project ({first_line(error)}): train it again")
 
 
 def save_state(path: Path, state: dict) -> None:
@@ -64,18 +66,31 @@ def unusable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} does not fit this training ({first_line(error)}): delete it to start from the beginning")
 
 
-def fingerprint(settings: dict, files: Iterable[Path]) -> str:
-    """Hash of all that a training depends on: JSON settings, input files and the code of the imported lib modules.
+def contents(files: Iterable[Path]) -> str:
+    """SHA-256 of what files hold, in their order; of weights the tensors alone, whatever the file says of them."""
+    found = hashlib.sha256()
+    for path in files:
+        found.update(bytes.fromhex(tensors(path) if path.suffix == ".safetensors" else sha256(path)))
+    return found.hexdigest()
 
-    The crops' images, gigabytes of them, count with their size only; their keypoints, transforms and ids are hashed.
+
+def tensors(path: Path) -> str:
+    """SHA-256 of the tensors of a safetensors file: of its header but for the metadata, and of the rest.
+
+    Raises InputError where it is none.
     """
-    code = {name: module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "lib"}
-    parts = {
-        "settings": settings,
-        "files": {str(path): path.stat().st_size if path.name == "images.npy" else sha256(path) for path in files},
-        "code": {name: sha256(path) for name, path in code.items() if path},
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    try:
+        with safe_open(path, "pt"):
+            pass  # a header that is whole
+    except SafetensorError as error:
+        raise no_weights(path, error) from None
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header.pop("__metadata__", None)
+        found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
 
 
 def first_line(error: Exception) -> str:

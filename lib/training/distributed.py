@@ -46,6 +46,15 @@ def mean_over_processes(values: Tensor) -> Tensor:
     return values
 
 
+def first_says(value: bool, process: Process) -> bool:
+    """What the first process says; the others wait for it."""
+    if process.world == 1:
+        return value
+    told = torch.tensor([value], dtype=torch.uint8, device=process.device)
+    dist.broadcast(told, 0)
+    return bool(told)
+
+
 class SumOverProcesses(Function):
     """Sum of a tensor over all processes; the gradient, of any order, is summed over them as well."""
 

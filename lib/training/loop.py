@@ -3,9 +3,10 @@
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lib.data.batches import Batches
 from lib.errors import InputError
-from lib.params import Optimizer, TrainSpec
+from lib.runs import Run
 from lib.tasks import Task
 from lib.training.checkpoint import load_state, save_state, unusable
 from lib.training.distributed import Process, mean_over_processes, synchronize
@@ -43,46 +44,46 @@ def make_deterministic(seed: int, device: torch.device) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
 
 
-def build_optimizer(parameters: list[nn.Parameter], settings: Optimizer) -> torch.optim.Optimizer:
+def build_optimizer(parameters: list[nn.Parameter], settings: Mapping[str, Any]) -> torch.optim.Optimizer:
     """RMSprop, whose defaults are the constants of Torch7's optim.rmsprop (alpha 0.99, epsilon 1e-8), or Adam."""
-    common = {"lr": settings.lr, "weight_decay": settings.weight_decay}
-    if settings.name == "adam":
+    common = {"lr": settings["lr"], "weight_decay": settings["weight_decay"]}
+    if settings["name"] == "adam":
         return torch.optim.Adam(parameters, fused=True, **common)
     return torch.optim.RMSprop(parameters, foreach=True, **common)
 
 
-def learning_rate(settings: Optimizer, epoch: int) -> float:
+def learning_rate(settings: Mapping[str, Any], epoch: int) -> float:
     """Learning rate of an epoch (1-based): multiplied by gamma after each epoch of the milestones."""
-    return settings.lr * settings.gamma ** bisect_right(sorted(settings.milestones), epoch - 1)
+    return settings["lr"] * settings["gamma"] ** bisect_right(sorted(settings["milestones"]), epoch - 1)
 
 
 def fit(
     task: Task,
     batches: Batches,
-    spec: TrainSpec,
+    run: Run,
     state: Path,
     process: Process = Process(),  # noqa: B008 (frozen)
     validate: Callable[[], dict[str, float]] | None = None,
     label: str = "training",
 ) -> tuple[list[dict[str, float]], float]:
-    """Train `task` in place for spec.epochs epochs; return the history and the seconds spent, validation not counted.
+    """Train `task` in place for run.epochs epochs; return the history and the seconds spent, validation not counted.
 
     batches: this process's share of the training batches. state: the file that an interrupted training continues from
     and that this one writes about every half minute (the first process does). validate: called by the first process at
-    spec.validations evenly spaced epochs, the last among them; what it returns goes into the history as val_<name>.
-    history: one row per epoch with epoch, lr, the losses by name (means over the epoch and all processes), loss (their
-    sum) and images_per_second.
+    run.validations evenly spaced epochs, the last among them; what it returns goes into the history as val_<name>.
+    history: one row per epoch with epoch, lr, the losses by name (means over the epoch and all processes) and loss,
+    their sum.
 
     Raises InputError where a loss is not finite, with what led to it, and where `state` is of another training.
     """
-    return Trainer(task, batches, spec, state, process).run(validate, label)
+    return Trainer(task, batches, run, state, process).train(validate, label)
 
 
 class Trainer:
     """The loop and what it needs from step to step."""
 
-    def __init__(self, task: Task, batches: Batches, spec: TrainSpec, state: Path, process: Process):
-        self.task, self.batches, self.spec, self.state, self.process = task, batches, spec, state, process
+    def __init__(self, task: Task, batches: Batches, run: Run, state: Path, process: Process):
+        self.task, self.batches, self.run, self.state, self.process = task, batches, run, state, process
         if process.world > 1:
             synchronize(task)
         task.to(process.device, memory_format=torch.channels_last)
@@ -90,29 +91,30 @@ class Trainer:
         theirs = {id(parameter) for one in own for group in one.param_groups for parameter in group["params"]}
         self.parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
         main = [parameter for parameter in self.parameters if id(parameter) not in theirs]
-        self.optimizers = [build_optimizer(main, spec.optimizer), *own]
+        self.optimizers = [build_optimizer(main, run.optimizer), *own]
         self.position = Position()
         if state.exists():
             self.resume()
-        if spec.compile:
+        if run.compile:
             task.compile()
         self.model = DistributedDataParallel(task) if process.world > 1 else task
         self.saved = time.monotonic()
         self.gradient = (self.position.epoch, self.position.step, math.nan)  # norm at the last look
 
-    def run(self, validate: Callable[[], dict[str, float]] | None, label: str) -> tuple[list[dict[str, float]], float]:
+    def train(
+        self, validate: Callable[[], dict[str, float]] | None, label: str
+    ) -> tuple[list[dict[str, float]], float]:
         """All epochs that are left."""
-        spec, at = self.spec, self.position
-        last = {round(spec.epochs * (part + 1) / spec.validations) for part in range(spec.validations)}
+        run, at = self.run, self.position
+        last = {round(run.epochs * (part + 1) / run.validations) for part in range(run.validations)}
         images = len(self.batches) * self.batches.batch_size
         done = (at.epoch - 1) * images + at.step * self.batches.batch_size
-        progress = Progress(label, spec.epochs, images, done, silent=self.process.rank > 0)
-        while at.epoch <= spec.epochs:
-            lr = learning_rate(spec.optimizer, at.epoch)
+        progress = Progress(label, run.epochs, images, done, silent=self.process.rank > 0)
+        while at.epoch <= run.epochs:
+            lr = learning_rate(run.optimizer, at.epoch)
             self.train_epoch(lr, progress)
             losses = {name: value / at.step for name, value in at.sums.items()}
             row = {"epoch": at.epoch, "lr": lr, **losses, "loss": sum(losses.values())}
-            row["images_per_second"] = images / at.seconds
             if validate is not None and at.epoch in last and self.process.rank == 0:
                 row |= {f"val_{name}": value for name, value in validate().items()}
             at.history.append(row)
@@ -128,11 +130,11 @@ class Trainer:
         for group in self.optimizers[0].param_groups:
             group["lr"] = lr
         self.task.train()
-        self.task.progress.fill_((at.epoch - 1) / self.spec.epochs)
+        self.task.progress.fill_((at.epoch - 1) / self.run.epochs)
         recent: list[Tensor] = []  # losses of the steps since the last look
         began = time.monotonic()
         for batch in self.batches.epoch(at.epoch, start=at.step):
-            with torch.autocast(self.process.device.type, torch.bfloat16, self.spec.precision == "bfloat16"):
+            with torch.autocast(self.process.device.type, torch.bfloat16, self.run.precision == "bfloat16"):
                 losses = self.model(batch)
             values = torch.stack(list(losses.values()))
             for optimizer in self.optimizers:

@@ -44,6 +44,7 @@ def main() -> None:
         teacher,
         student_input=(sides["student"],) * 2,
         teacher_input=(sides["teacher"],) * 2,
+        batch_size=options.batch,
         **{"alpha": 1.0, "beta": 1.0, "features": "sape", "projectors": 3, "kernels": (3, 5, 7, 7)},
         **{"logits": "cca", "tau": 4.0, "learned": ("tau",)},
     )

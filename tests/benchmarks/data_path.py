@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from lib.codecs.heatmap import HeatmapCodec
 from lib.data.batches import MEAN, STD, Augmentation, Batches
-from lib.data.crops import open_crops, pack
+from lib.data.crops import open_crops
+from lib.data.packing import pack
 
 PEOPLE, JOINTS, BATCH, ROUNDS, SECONDS = 2048, 14, 32, 5, 2.0
 PADDING, SIGMA, STRIDE = 1.25, 1.0, 4

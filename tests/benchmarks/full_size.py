@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from lib.data import formats
-from lib.data.crops import pack
+from lib.data.packing import pack
 
 INPUT = (64, 64)  # of the network, px
 COPIES = 256  # of each drawn image of COCO

@@ -14,33 +14,31 @@ import numpy as np
 import torch
 
 from lib.data.crops import open_crops
-from lib.params import TrainSpec
+from lib.runs import Run, as_run
 from lib.tasks import build_task
-from lib.tasks.cmkg import load_prior
 from lib.training.checkpoint import load_weights
 from lib.training.distributed import Process
+from lib.training.seeds import CROPS, MODELS, batches, weights_path
 from stages import load_spec
-from stages.train import CROPS, MODELS, batches, weights_path
 
 BATCHES = 8
 
 
 def main() -> None:
-    for run in sys.argv[1:]:
-        content = load_spec(f"cmkg/{run}")
-        spec = TrainSpec.model_validate(content["spec"])
-        shares = [f"{100 * share(spec, seed):.2g} %" for seed in content["seeds"]]
-        print(f"{run}: {', '.join(shares)}")
+    for name in sys.argv[1:]:
+        spec = load_spec(f"cmkg/{name}")
+        shares = [f"{100 * share(as_run(spec['run']), seed):.2g} %" for seed in spec["seeds"]]
+        print(f"{name}: {', '.join(shares)}")
 
 
-def share(spec: TrainSpec, seed: int) -> float:
+def share(run: Run, seed: int) -> float:
     """Norm of the regulariser's gradient relative to that of the regression loss."""
-    student = load_weights(MODELS / spec.paper / spec.run / f"seed{seed}" / "weights.safetensors")
-    prior = load_prior(weights_path(spec, "prior", seed), student) if spec.prior else ()
-    task = build_task(spec, student, (), None, prior).train()
-    crops = {split: open_crops(CROPS / spec.crops, split) for split in ("train", "val")}
-    images = json.loads((CROPS / spec.crops / "val.json").read_text())["images"]
-    training, _ = batches(spec, crops, np.array([image["id"] for image in images]), seed, Process())
+    student = load_weights(MODELS / run.label / f"seed{seed}" / "weights.safetensors")
+    prior = weights_path(run, "prior", seed) if run.prior else None
+    task = build_task(run, student, (), None, prior).train()
+    crops = {split: open_crops(CROPS / run.crops, split) for split in ("train", "val")}
+    images = json.loads((CROPS / run.crops / "val.json").read_text())["images"]
+    training, _ = batches(run, crops, np.array([image["id"] for image in images]), seed, Process())
     parameters, labels = list(student.parameters()), 0
     for batch, _ in zip(training.epoch(1), range(BATCHES), strict=False):
         losses = task(batch)

@@ -16,7 +16,6 @@ from torch.nn.parallel import DistributedDataParallel
 from lib.data.batches import Augmentation, Batches
 from lib.data.crops import Crops
 from lib.models import build_model
-from lib.params import Optimizer
 from lib.tasks import build_task
 from lib.training.distributed import connect, synchronize
 from lib.training.loop import build_optimizer
@@ -37,19 +36,18 @@ def main() -> None:
         model = {"name": "hourglass", "joints": joints, "stem": "newell"}
         student = build_model({**model, "stacks": options.stacks, "channels": options.channels})
         teacher = None
-        spec = toy.spec(input=(side, side))
+        run = toy.run(input=(side, side))
         if options.teacher:
             teacher = build_model({**model, "stacks": 2 * options.stacks, "channels": 2 * options.channels})
             teacher.to(process.device, memory_format=torch.channels_last)
-            distillation = {"method": "fpd", "alpha": 0.5, "loss": "mse", "variant": "paper"}
-            spec = toy.spec(input=(side, side), teacher="teacher", distillation=distillation)
-        task = build_task(spec, student, toy.FLIP_PAIRS, teacher)
+            settings = {"alpha": 0.5, "loss": "mse", "variant": "paper"}
+            run = toy.run(input=(side, side), teacher="fpd/teacher", method="fpd", settings=settings)
+        task = build_task(run, student, toy.FLIP_PAIRS, teacher)
         if process.world > 1:
             synchronize(task)
         task.to(process.device, memory_format=torch.channels_last).train()
         network = DistributedDataParallel(task) if process.world > 1 else task
-        settings = Optimizer(name="adam", lr=1e-3, weight_decay=0.0, milestones=(), gamma=0.1)
-        optimizer = build_optimizer(list(task.parameters()), settings)
+        optimizer = build_optimizer(list(task.parameters()), run.optimizer)
         batches = Batches(
             *(crops, {"student": (side, side)}, options.batch),
             augmentation=Augmentation(flip=True, scale=(0.75, 1.25), rotation=30.0),

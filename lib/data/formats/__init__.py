@@ -2,14 +2,13 @@
 
 from types import ModuleType
 
-from lib.data.formats import coco, freihand, lsp, mpii, rhd, stb
 from lib.errors import InputError
-
-_FORMATS = {"coco": coco, "freihand": freihand, "lsp": lsp, "mpii": mpii, "rhd": rhd, "stb": stb}
+from lib.named import find
 
 
 def get(name: str) -> ModuleType:
-    """Return the module of the benchmark `name`; InputError names the known ones if it is none of them."""
-    if name not in _FORMATS:
-        raise InputError(f"unknown dataset {name!r}; known: {', '.join(_FORMATS)}")
-    return _FORMATS[name]
+    """Return the module of the benchmark `name`; InputError where there is none."""
+    module = find("lib.data.formats", name, "dataset")
+    if not hasattr(module, "convert"):
+        raise InputError(f"dataset is {name!r}, which is a part of a benchmark's reader")
+    return module

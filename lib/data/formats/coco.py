@@ -45,10 +45,10 @@ def _clip(where: str, annotation: dict, image: dict) -> list[float] | None:
     return [x, y, min(w, right - x), min(h, bottom - y)] if x <= right - 1 and y <= bottom - 1 else None
 
 
-def _convert_split(raw: Path, split: str) -> tuple[list[dict], list[dict], dict[str, int]]:
-    """Images and annotations to write and counts of one split."""
+def _convert_split(raw: Path, split: str) -> tuple[list[dict], list[dict], int, dict[str, int]]:
+    """Images and annotations to write, the source's id of people's category, and counts of one split."""
     path, folder = raw / "annotations" / f"person_keypoints_{split}2017.json", raw / f"{split}2017"
-    images, annotations = read_annotations(path)
+    images, annotations, category = read_annotations(path)
     people, unusable = [], 0
     for annotation in annotations:
         bbox = _clip(f"{path}: annotation {annotation['id']}", annotation, images[annotation["image_id"]])
@@ -67,15 +67,17 @@ def _convert_split(raw: Path, split: str) -> tuple[list[dict], list[dict], dict[
     require_images(folder, [image["file_name"] for image in images.values()])
     records = [image | {"file_name": f"{split}2017/{image['file_name']}"} for image in images.values()]
     joints = sum(person["num_keypoints"] for person in people)
-    return records, annotations, {"persons": len(people), "images": len(images), "joints": joints, "unusable": unusable}
+    counts = {"persons": len(people), "images": len(images), "joints": joints, "unusable": unusable}
+    return records, annotations, category, counts
 
 
 def convert(raw: Path, out: Path) -> dict[str, int]:
     """Write train.json, val.json and, of a detector's result file, detections.json (COCO keypoints).
 
-    Ids stay COCO's; detections are numbered from 1, keep their boxes and leave other things than people out. val.json
-    evaluates as its source does. Boxes are clipped to the image as HRNet does (Sun et al., CVPR 2019, released code); a
-    person with labelled joints whose box or area is empty is left out of train.json and stays in val.json as annotated.
+    Ids stay COCO's, the category's apart, which is 1 whatever it was; detections are numbered from 1, keep their boxes
+    and leave other things than people out. val.json evaluates as its source does. Boxes are clipped to the image as
+    HRNet does (Sun et al., CVPR 2019, released code); a person with labelled joints whose box or area is empty is left
+    out of train.json and stays in val.json as annotated.
 
     Args:
         raw: folder with `annotations/`, `train2017/`, `val2017/`, perhaps `person_detection_results/`, and SOURCE.json
@@ -101,10 +103,10 @@ def convert(raw: Path, out: Path) -> dict[str, int]:
             (folder / f"{name}.json").write_text(json.dumps(content))
 
         for split in ("train", "val"):
-            images, annotations, counts = _convert_split(raw, split)
+            images, annotations, category, counts = _convert_split(raw, split)
             write(split, images, annotations)
             totals |= {noun: totals[noun] + count for noun, count in counts.items()}
-        detections = read_detections(raw, {image["id"]: image for image in images})
+        detections = read_detections(raw, {image["id"]: image for image in images}, category)
         if detections:
             write("detections", images, detections)
             totals["detections"] = len(detections)

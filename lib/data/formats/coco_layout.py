@@ -1,9 +1,10 @@
 """What COCO's keypoint annotation files and a detector's result file hold, read and checked."""
 
-import json
-import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from lib.data.formats.raw import FARTHEST, finite, read_json, shown, whole
 from lib.errors import InputError
 
 _PAIRED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
@@ -17,38 +18,63 @@ SKELETON = (
 CATEGORY = {"supercategory": "person", "id": 1, "name": "person", "keypoints": JOINTS, "skeleton": SKELETON}
 ARCHIVE = "annotations_trainval2017.zip"
 
-# What is read: by training, by pycocotools' keypoint evaluation and here.
-_IMAGE = ("id", "file_name", "width", "height")
-_ANNOTATION = ("id", "image_id", "category_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd")
-_DETECTION = ("image_id", "category_id", "bbox", "score")
-_READ = {"images", "annotations", "categories", *_IMAGE, *_ANNOTATION, *_DETECTION}
+
+def _list_of(count: int) -> Callable[[Any], bool]:
+    return lambda values: isinstance(values, list) and len(values) == count and all(map(finite, values))
 
 
-def _parse(path: Path) -> object:
+# What is read, by training, by pycocotools' keypoint evaluation and here, and what it has to be.
+_ID = (lambda value: whole(value, 0), "a whole number from 0")
+_CATEGORY_ID = (lambda value: whole(value, 0), "a whole number from 0, the id of one of the file's categories")
+_BBOX = (_list_of(4), "4 finite numbers: x, y, width, height")
+_IMAGE = {
+    "id": _ID,
+    "file_name": (lambda value: isinstance(value, str) and value != "", "the name of a file"),
+    **dict.fromkeys(("width", "height"), (lambda value: whole(value, 1, 65_535), "px from 1 to 65535")),
+}
+_ANNOTATION = {
+    # COCOeval marks "not matched" by id 0.
+    "id": (lambda value: whole(value, 1), "a whole number from 1"),
+    "image_id": _ID,
+    "category_id": _CATEGORY_ID,
+    "keypoints": (
+        lambda value: _list_of(51)(value) and set(value[2::3]) <= {0, 1, 2},
+        "17 times finite x, y and v, which is 0, 1 or 2",
+    ),
+    "num_keypoints": (lambda value: whole(value, 0, 17), "the number of labelled joints, 0 to 17"),
+    "bbox": _BBOX,
+    "area": (lambda value: finite(value, FARTHEST**2), "a finite number of px"),
+    "iscrowd": (lambda value: whole(value, 0, 1), "0 or 1"),
+}
+_DETECTION = {
+    "image_id": _ID,
+    "category_id": _CATEGORY_ID,
+    "bbox": (lambda value: _list_of(4)(value) and min(value[2:]) > 0, f"{_BBOX[1]}, the last two above 0"),
+    "score": (finite, "a finite number"),
+}
+_READ = {"images", "annotations", "categories", "name", *_IMAGE, *_ANNOTATION, *_DETECTION}
+
+
+def _parse(path: Path) -> Any:
     """Parse JSON, dropping what nothing reads object by object: the polygons of train2017 would take gigabytes."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        return json.loads(text, object_hook=lambda record: {k: v for k, v in record.items() if k in _READ})
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; extract {ARCHIVE} into {path.parents[1]}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not a readable JSON file: {error}; fetch it again") from None
+    remedy = f"extract {ARCHIVE} into {path.parents[1]}"
+    return read_json(path, remedy, lambda record: {k: v for k, v in record.items() if k in _READ})
 
 
-def _numbers(values: object, count: int) -> bool:
-    """Whether `values` are `count` finite numbers."""
-    try:
-        return len(values) == count and all(map(math.isfinite, values))
-    except TypeError:
-        return False
-
-
-def _check_fields(path: Path, noun: str, records: list[dict], fields: tuple[str, ...]) -> None:
+def _check_fields(path: Path, noun: str, records: list, fields: dict[str, tuple[Callable[[Any], bool], str]]) -> None:
     for number, record in enumerate(records, 1):
-        for field in fields:
-            if not isinstance(record, dict) or field not in record:
-                which = record["id"] if isinstance(record, dict) and "id" in record else f"number {number}"
-                raise InputError(f"{path}: {noun} {which} has no {field}; expected {', '.join(fields)}")
+        if not isinstance(record, dict):
+            raise InputError(f"{path}: {noun} number {number} is {shown(record)}; expected {', '.join(fields)}")
+        for field, (right, expected) in fields.items():
+            if field not in record or not right(record[field]):
+                known = field != "id" and "id" in fields and "id" in record
+                which = f"{noun} {record['id'] if known else f'number {number}'}"
+                if field not in record:
+                    raise InputError(f"{path}: {which} has no {field}; expected {', '.join(fields)}")
+                value = shown(record[field])
+                raise InputError(
+                    f"{path}: {which} has the {field} {value}; expected {expected}: mend it or take it out"
+                )
 
 
 def _check_ids(path: Path, noun: str, records: list[dict]) -> None:
@@ -76,20 +102,35 @@ def check_inside(where: str, bbox: list[float], image: dict) -> None:
         raise InputError(f"{where} has the bbox {bbox}, outside its image of {size}; expected x, y, width, height")
 
 
-def read_annotations(path: Path) -> tuple[dict[int, dict], list[dict]]:
-    """Read a person_keypoints file: its images by id and its annotations.
+def _person(path: Path, categories: list) -> int:
+    """The id of the category with COCO's joints."""
+    categories = [category for category in categories if isinstance(category, dict)]
+    ids = [category.get("id") for category in categories if category.get("keypoints") == JOINTS]
+    if not ids:
+        raise InputError(f"{path} has no keypoints, or other ones than COCO's 17; expected {path.name} from {ARCHIVE}")
+    if len(ids) > 1 or not _CATEGORY_ID[0](ids[0]):
+        raise InputError(
+            f"{path} has categories with COCO's 17 keypoints of the ids {', '.join(map(shown, ids))}; expected one, "
+            "whose id is a whole number from 0: rename or take out the others"
+        )
+    return ids[0]
+
+
+def read_annotations(path: Path) -> tuple[dict[int, dict], list[dict], int]:
+    """Read a person_keypoints file: its images by id, its annotations, and the id that its category "person" has.
+
+    The annotations' own category is CATEGORY, whatever number the file gives it.
 
     Raises:
-        InputError: the file is missing or not of this kind, ids are given twice or name an unknown image, or numbers
-            are too few, too many or not finite.
+        InputError: the file is missing or not of this kind, ids are given twice or name an unknown image or another
+            category, a field is not what pycocotools can score, or a person has other labelled joints than it says.
     """
     document = _parse(path)
     parts = document if isinstance(document, dict) else {}
     images, annotations, categories = (parts.get(part) for part in ("images", "annotations", "categories"))
     if not all(isinstance(part, list) for part in (images, annotations, categories)):
         raise InputError(f"{path} is not a COCO file with images, annotations and categories; expected {ARCHIVE}'s")
-    if not any(category.get("keypoints") == JOINTS for category in categories):
-        raise InputError(f"{path} has no keypoints, or other ones than COCO's 17; expected {path.name} from {ARCHIVE}")
+    person = _person(path, categories)
     _check_fields(path, "image", images, _IMAGE)
     _check_fields(path, "annotation", annotations, _ANNOTATION)
     _check_ids(path, "image", images)
@@ -97,26 +138,32 @@ def read_annotations(path: Path) -> tuple[dict[int, dict], list[dict]]:
     by_id = {image["id"]: image for image in images}
     _check_images(path, "annotation", annotations, by_id)
     for annotation in annotations:
-        keypoints, bbox = annotation["keypoints"], annotation["bbox"]
-        if not _numbers(keypoints, 51) or not set(keypoints[2::3]) <= {0, 1, 2}:
-            problem = f"the keypoints {keypoints}; expected 17 times finite x, y and v, which is 0, 1 or 2"
-        elif not _numbers(bbox, 4) or not _numbers([annotation["area"]], 1):
-            problem = f"the bbox {bbox} and the area {annotation['area']}; expected 4 finite numbers and 1"
-        else:
-            continue
-        raise InputError(f"{path}: annotation {annotation['id']} has {problem}")
-    return by_id, annotations
+        if annotation["category_id"] != person:
+            other = annotation["category_id"]
+            raise InputError(
+                f"{path}: annotation {annotation['id']} is of category {other}; expected {person}, the people's: take "
+                "the annotations of other things out"
+            )
+        labelled = sum(map(bool, annotation["keypoints"][2::3]))
+        if annotation["num_keypoints"] != labelled:
+            raise InputError(
+                f"{path}: annotation {annotation['id']} has the num_keypoints {annotation['num_keypoints']} but "
+                f"{labelled} joints with v above 0; expected the same number: mend one of them"
+            )
+        annotation["category_id"] = CATEGORY["id"]
+    return by_id, annotations, person
 
 
-def read_detections(raw: Path, images: dict[int, dict]) -> list[dict]:
+def read_detections(raw: Path, images: dict[int, dict], person: int) -> list[dict]:
     """Read a detector's person boxes in val2017 as annotations, numbered in their order; none where there is no file.
 
     Args:
         raw: folder whose `person_detection_results/` may hold one JSON list of {image_id, category_id, bbox, score}.
         images: of val2017, by id.
+        person: the id of people's category.
 
     Raises:
-        InputError: several files, another content, unknown images, an empty box or one outside its image.
+        InputError: several files, another content, unknown images, an empty box or one outside its image, no person.
     """
     folder = raw / "person_detection_results"
     # The usual folder also holds the detector's boxes in the test images.
@@ -134,11 +181,16 @@ def read_detections(raw: Path, images: dict[int, dict]) -> list[dict]:
     _check_images(path, "detection", detections, images)
     annotations = []
     for number, detection in enumerate(detections, 1):
-        if detection["category_id"] != CATEGORY["id"]:
-            continue
-        bbox, score, where = detection["bbox"], detection["score"], f"{path}: detection number {number}"
-        if not _numbers([score], 1) or not _numbers(bbox, 4) or min(bbox[2:]) <= 0:
-            raise InputError(f"{where} has bbox {bbox}, score {score}; expected finite numbers and an extent above 0")
-        check_inside(where, bbox, images[detection["image_id"]])
-        annotations.append({"id": len(annotations) + 1} | {field: detection[field] for field in _DETECTION})
+        if detection["category_id"] == person:
+            bbox, image = detection["bbox"], images[detection["image_id"]]
+            check_inside(f"{path}: detection number {number}", bbox, image)
+            own = {"id": len(annotations) + 1, "category_id": CATEGORY["id"]}
+            annotations.append({field: detection[field] for field in _DETECTION} | own)
+    if not annotations:
+        others = sorted({detection["category_id"] for detection in detections})
+        found = f"{len(detections)} boxes of the categories {shown(others)}" if others else "no box"
+        raise InputError(
+            f"{path} holds {found}; expected people, of category {person}: take the detector's result file for "
+            "val2017, or none"
+        )
     return annotations

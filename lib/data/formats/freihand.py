@@ -8,14 +8,14 @@ Zimmermann et al., ICCV 2019. The raw folder holds what the two archives do:
     evaluation_{K,scale,xyz}.json      scale: length of the middle finger's proximal bone, m; xyz: second archive
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lib.data.formats import hands
-from lib.data.formats.raw import image_size, require_images, source
+from lib.data.formats.raw import read_json, require_images, source
+from lib.data.images import image_size
 from lib.errors import InputError
 from lib.files import atomic
 
@@ -31,14 +31,13 @@ PROTOCOL = (
 def _read(path: Path, shape: tuple[int, ...], archive: str) -> NDArray[np.float64]:
     """Numbers (N, *shape) of a JSON file; InputError where it is missing or holds anything else."""
     try:
-        numbers = np.array(json.loads(path.read_text()), float)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; extract {archive} again") from None
-    except (ValueError, TypeError):
+        numbers = np.array(read_json(path, f"extract {archive} again"), float)
+    except (ValueError, TypeError, OverflowError):
         raise InputError(f"{path} is not a JSON list of numbers {('N', *shape)}; extract {archive} again") from None
     if numbers.ndim != 1 + len(shape) or numbers.shape[1:] != shape or not np.isfinite(numbers).all():
         expected = ", ".join(map(str, ("N", *shape)))
-        raise InputError(f"{path} holds {numbers.shape}, some of it perhaps not finite; expected numbers ({expected})")
+        what = f"holds {numbers.shape}, some of it perhaps not finite; expected numbers ({expected})"
+        raise InputError(f"{path} {what}: extract {archive} again")
     return numbers
 
 
@@ -87,11 +86,17 @@ def _read_training(raw: Path) -> dict[str, list[tuple]]:
 def _read_evaluation(raw: Path) -> tuple[list[dict], list[dict]]:
     """COCO images, which have the hands' scale in mm, and annotations, none where the archive with xyz is missing."""
     cameras, scale = _read_set(raw, "evaluation", TRAINING, {"K": (3, 3), "scale": ()})
+    odd = np.flatnonzero(~((scale > 0) & (scale < 1)))
+    if len(odd):
+        what = f"sample {odd[0]} has {scale[odd[0]]:.3g}; expected the length of a bone in m"
+        raise InputError(f"{raw / 'evaluation_scale.json'}: {what}: extract {TRAINING} again")
     files = _files(raw, "evaluation", len(cameras))
     if (raw / "evaluation_xyz.json").exists():
         cameras, xyz = _read_set(raw, "evaluation", EVALUATION, {"K": (3, 3), "xyz": (21, 3)})
         images, annotations = map(list, zip(*_records(raw, files, FIRST_EVALUATION, cameras, xyz), strict=True))
     else:
+        for name, camera in zip(files, cameras, strict=True):
+            hands.check_camera(str(raw / name), camera)
         rows = enumerate(zip(files, cameras, strict=True), FIRST_EVALUATION)
         images = [hands.image(key, name, image_size(raw / name), camera) for key, (name, camera) in rows]
         annotations = []

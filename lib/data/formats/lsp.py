@@ -17,7 +17,10 @@ import numpy as np
 import scipy.io
 
 from lib.data import people
-from lib.data.formats.raw import image_size, require_images, source
+from lib.data.boxes import box_of
+from lib.data.formats.matlab import read_mat
+from lib.data.formats.raw import FARTHEST, require_images, source
+from lib.data.images import image_size
 from lib.errors import InputError
 from lib.files import atomic
 
@@ -67,24 +70,24 @@ LSPET = Subset("lspet", (2, 0, 1), "(14, 3, N)", 5, 100_001)
 def _read_joints(raw: Path, subset: Subset) -> np.ndarray:
     """(N, 14, 3) float64: x, y in px and COCO's v (0 no label, 1 occluded, 2 visible)."""
     path = raw / subset.name / "joints.mat"
-    try:
-        joints = scipy.io.loadmat(str(path))["joints"]
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; extract {subset.name}_dataset.zip into {path.parent}") from None
-    except KeyError:
-        raise InputError(f"{path} has no variable 'joints' of shape {subset.shape}") from None
-    except Exception as error:  # scipy raises whatever its parser stumbles over
-        raise InputError(f"{path} is not a readable MATLAB file: {' '.join(str(error).split())}") from None
+    remedy = f"extract {subset.name}_dataset.zip into {path.parent}"
+    joints = read_mat(path, remedy).get("joints")
+    if joints is None:
+        raise InputError(f"{path} has no variable 'joints' of shape {subset.shape}; {remedy}")
     transposed = joints.transpose(subset.axes) if joints.ndim == 3 else joints
     if transposed.shape[1:] != (14, 3) or joints.dtype.kind not in "iuf":
-        raise InputError(f"{path}: 'joints' is {joints.dtype} {joints.shape}, expected numbers {subset.shape}")
+        raise InputError(
+            f"{path}: 'joints' is {joints.dtype} {joints.shape}, expected numbers {subset.shape}; {remedy}"
+        )
     xy, flag = transposed[..., :2].astype(np.float64), transposed[..., 2]
     if not np.isin(flag, (0, 1)).all():
-        raise InputError(f"{path}: flags must be 0 or 1, found {flag[~np.isin(flag, (0, 1))][0]:g}")
+        raise InputError(f"{path}: flags must be 0 or 1, found {flag[~np.isin(flag, (0, 1))][0]:g}; {remedy}")
     v = np.where(flag == 1, 1, 2) if subset is LSP else np.where(flag == 1, 2, 0)
-    if not np.isfinite(xy[v > 0]).all():
-        person = np.flatnonzero((~np.isfinite(xy).all(-1) & (v > 0)).any(1))[0]
-        raise InputError(f"{path}: person {person + 1} has a labelled joint whose position is not finite")
+    near = (np.abs(xy) <= FARTHEST).all(-1)  # of what is not finite, too
+    if not near[v > 0].all():
+        person = np.flatnonzero((~near & (v > 0)).any(1))[0]
+        where = f"whose position is not finite or beyond {FARTHEST:,.0f} px"
+        raise InputError(f"{path}: person {person + 1} has a labelled joint {where}; {remedy}")
     return np.concatenate((np.where(v[..., None] > 0, xy, 0), v[..., None]), axis=-1)
 
 
@@ -95,9 +98,8 @@ def _box(xy: np.ndarray, size: tuple[int, int]) -> list[float]:
     """
     limit = np.array(size, np.float64) - 1
     low, high = xy.min(0).clip(0, limit), xy.max(0).clip(0, limit)
-    grow = np.maximum(MIN_SIDE * max(size) - (high - low), 0) / 2
-    low, high = (low - grow).clip(0, limit), (high + grow).clip(0, limit)
-    return [*low.tolist(), *(high - low).tolist()]
+    grow = np.maximum(MIN_SIDE * max(size) - (high - low + 1), 0) / 2
+    return box_of((low - grow).clip(0, limit), (high + grow).clip(0, limit)).tolist()
 
 
 def _read_subset(raw: Path, subset: Subset) -> list[tuple[dict, dict | None]]:

@@ -16,6 +16,7 @@ that feet are not cut off; the networks of the field see it 1.25 times as large,
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import groupby, pairwise
@@ -25,7 +26,8 @@ import numpy as np
 
 from lib.data.formats.mpii_layouts import SAME, Person, read_ground_truth, read_h5, read_json, read_mat
 from lib.data.formats.mpii_synthetic import write_synthetic
-from lib.data.formats.raw import image_size, require_images, source
+from lib.data.formats.raw import FARTHEST, require_images, shown, source
+from lib.data.images import image_size
 from lib.errors import InputError
 from lib.files import atomic
 
@@ -102,9 +104,10 @@ def _find(listed: list[Person], people: list[Person], source: Path, mat: Path) -
 def _image_sizes(folder: Path, names: Iterable[str]) -> dict[str, tuple[int, int]]:
     """(width, height) of every image from its header."""
     names = sorted(names)
-    odd = [name for name in names if len(name) != 13 or not name[:9].isdigit() or name[9:] != ".jpg"]
+    odd = [name for name in names if not re.fullmatch(r"[0-9]{9}\.jpg", name)]
     if odd:
-        raise InputError(f"{len(odd)} image names are not nine digits and .jpg as MPII's, first {odd[0]!r}")
+        what = f"{len(odd)} image names are not nine digits and .jpg as MPII's, first {shown(odd[0])}"
+        raise InputError(f"{folder.parent}: {what}; take the annotations of MPII")
     require_images(folder, names)
     return {name: image_size(folder / name) for name in names}
 
@@ -114,8 +117,9 @@ def _annotation(person: Person, key: int, size: tuple[int, int], split: str) -> 
     (x, y), joints = person.centre, person.joints
     known = [number for number in (*(person.head_box or ()), person.head_size) if number is not None]
     who = f"{split}: the person at ({x:g}, {y:g}) in {person.image}"
-    if not np.isfinite([x, y, person.scale, *known, *joints.ravel()]).all():
-        raise InputError(f"{who} has a number that is not finite; repair or fetch the annotations again")
+    if not (np.abs([x, y, 200 * person.scale, *known, *joints.ravel()]) <= FARTHEST).all():
+        where = f"a number that is not finite or beyond {FARTHEST:,.0f} px"
+        raise InputError(f"{who} has {where}; repair or fetch the annotations again")
     if person.scale <= 0:
         raise InputError(f"{who} has scale {person.scale:g}; expected the person's height / 200 px, above 0")
     if split == "val" and not (person.head_size or 0) > 0:

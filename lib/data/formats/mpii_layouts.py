@@ -4,7 +4,6 @@ The benchmark's own MATLAB file (Andriluka et al., CVPR 2014); the JSON files of
 files of Newell et al., ECCV 2016. The validation people of the last two are those of Tompson et al., CVPR 2015.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,9 @@ import h5py
 import numpy as np
 import scipy.io
 
+from lib.data.formats import matlab, raw
 from lib.errors import InputError
+from lib.isolation import isolated
 
 HEAD_SHARE = 0.6  # of the head box's diagonal: the benchmark's head size
 SAME = 1.0  # px within which two files speak of the same point: Newell et al. cut coordinates to whole pixels
@@ -52,16 +53,17 @@ def read_mat(path: Path) -> list[Person]:
     Any field may be missing or empty, a single struct is a scalar, and is_visible is a number, a character or empty;
     empty means visible. Raises InputError where the file is unreadable or of another benchmark.
     """
-    try:
-        variables = [name for name, *_ in scipy.io.whosmat(str(path))]
-        # Squeezed, scalars become Python's numbers and strings: a third of the memory that arrays of one element need.
-        release = scipy.io.loadmat(str(path), squeeze_me=True, variable_names=["RELEASE"]).get("RELEASE")
-    except Exception as error:  # scipy raises whatever its parser stumbles over
-        raise InputError(f"{path} is not a readable MATLAB file: {' '.join(str(error).split())}") from None
+    return isolated(_mat_people, path)
+
+
+def _mat_people(path: Path) -> list[Person]:
+    remedy = "extract mpii_human_pose_v1_u12_2.zip again"
+    # Squeezed, scalars become Python's numbers and strings: a third of the memory that arrays of one element need.
+    release = matlab.load(path, remedy, squeeze_me=True, variable_names=["RELEASE"]).get("RELEASE")
     fields = _structs(release)[0].dtype.names if _structs(release) else ()
     if not {"annolist", "img_train"} <= set(fields):
-        found = f"RELEASE with {', '.join(fields)}" if fields else ", ".join(variables)
-        raise InputError(f"{path} holds {found}; expected MPII's RELEASE with annolist and img_train")
+        found = f"RELEASE with {', '.join(fields)}" if fields else _variables(path)
+        raise InputError(f"{path} holds {found}; expected MPII's RELEASE with annolist and img_train: {remedy}")
     record = _structs(release)[0]
     people, number = [], 0
     try:
@@ -71,10 +73,17 @@ def read_mat(path: Path) -> list[Person]:
             if train == 1:
                 name = str(_structs(image["image"])[0]["name"])
                 people += [_person(name, rectangle) for rectangle in _structs(_field(image, "annorect"))]
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        detail = " ".join(str(error).split())
-        raise InputError(f"{path}: RELEASE is not nested as MPII's at image {number}: {detail}") from None
+    except Exception as error:  # whatever other structs and types raise
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: RELEASE is not nested as MPII's at image {number}: {detail}; {remedy}") from None
     return people
+
+
+def _variables(path: Path) -> str:
+    try:
+        return ", ".join(name for name, *_ in scipy.io.whosmat(str(path))) or "nothing"
+    except Exception:  # damage that reading the one variable has passed by
+        return "no RELEASE"
 
 
 def _structs(value: object) -> list[np.void]:
@@ -115,21 +124,20 @@ def read_json(path: Path) -> list[Person]:
 
     A centre of -1, -1 means that there is none. Raises InputError where a row is not as described.
     """
-    try:
-        rows = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is not readable JSON: {error}") from None
+    remedy = "take MPII's train.json or valid.json as HRNet's and SimpleBaselines' authors offer them"
+    rows = raw.read_json(path, remedy)
     fields = ("image", "center", "scale", "joints", "joints_vis")
     people = []
     for number, row in enumerate(rows if isinstance(rows, list) else [rows]):
         if not isinstance(row, dict) or not set(fields) <= row.keys():
-            raise InputError(f"{path}: row {number} lacks one of {', '.join(fields)}; expected MPII's train or valid")
+            raise InputError(f"{path}: row {number} lacks one of {', '.join(fields)}; {remedy}")
         try:
             xy, labelled = np.array(row["joints"], float).reshape(16, 2), np.array(row["joints_vis"], float) > 0
             joints = np.where(labelled[:, None], np.column_stack((xy, np.full(16, 2))), 0)
             (x, y), scale = map(float, row["center"]), float(row["scale"])
-        except (TypeError, ValueError):
-            raise InputError(f"{path}: row {number} has not 16 joints, joints_vis, center x, y and scale") from None
+        except (IndexError, TypeError, ValueError, OverflowError):
+            expected = "16 joints, joints_vis, center x, y and scale, all of them numbers"
+            raise InputError(f"{path}: row {number} has not {expected}; {remedy}") from None
         placed = (x, y) != (-1, -1)
         people.append(Person(str(row["image"]), (x, y) if placed else None, scale if placed else None, joints))
     return people
@@ -142,13 +150,16 @@ def read_ground_truth(path: Path, people: list[Person]) -> list[Person]:
     """
     if not path.is_file():
         raise InputError(f"{path} is missing: it holds the head boxes of valid.json; it comes with the JSON files")
+    remedy = "take it from where the JSON files come from"
+    content = matlab.read_mat(path, remedy)
     try:
-        content = scipy.io.loadmat(str(path))
         boxes, missing, xy = (content[name] for name in ("headboxes_src", "jnt_missing", "pos_gt_src"))
     except KeyError as error:
-        raise InputError(f"{path} has no variable {error}; expected headboxes_src, jnt_missing, pos_gt_src") from None
-    except Exception as error:  # scipy raises whatever its parser stumbles over
-        raise InputError(f"{path} is not a readable MATLAB file: {' '.join(str(error).split())}") from None
+        expected = "headboxes_src, jnt_missing, pos_gt_src"
+        raise InputError(f"{path} has no variable {error}; expected {expected}: {remedy}") from None
+    if any(array.dtype.kind not in "biuf" for array in (boxes, missing, xy)):
+        kinds = ", ".join(str(array.dtype) for array in (boxes, missing, xy))
+        raise InputError(f"{path}: headboxes_src, jnt_missing, pos_gt_src are {kinds}; expected numbers: {remedy}")
     count = len(people)
     if (boxes.shape, missing.shape, xy.shape) != ((2, 2, count), (16, count), (16, 2, count)):
         raise InputError(f"{path} is for {boxes.shape[-1]} people but valid.json has {count}; take both from one place")
@@ -174,25 +185,40 @@ def read_h5(path: Path) -> list[Person]:
     are not labelled are 0, 0 or, in people without any, -1, -1; visible is 1, 0 for occluded. Raises InputError where a
     data set is missing.
     """
+    return isolated(_h5_people, path)
+
+
+def _h5_people(path: Path) -> list[Person]:
+    shapes = {"imgname": (), "center": (2,), "scale": (), "part": (16, 2), "visible": (16,), "normalize": ()}
+    remedy = "take Newell et al.'s train.h5 or valid.h5"
     try:
         with h5py.File(path) as file:
-            columns = {name: file[name][()] for name in ("imgname", "center", "scale", "part", "visible", "normalize")}
+            columns = {name: np.asarray(file[name][()]) for name in shapes}
+        if columns["imgname"].dtype.kind == "O":  # texts of any length
+            columns["imgname"] = columns["imgname"].astype("S")
     except KeyError as error:
         detail = str(error).strip("\"'")
-        raise InputError(f"{path}: {detail}; expected imgname, center, scale, part, visible, normalize") from None
-    except OSError as error:
-        raise InputError(f"{path} is not a readable HDF5 file: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: {detail}; expected {', '.join(shapes)}: {remedy}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # HDF5 raises whatever its parser stumbles over
+        raise InputError(f"{path} is not a readable HDF5 file: {' '.join(str(error).split())}; {remedy}") from None
+    count = columns["part"].shape[:1]
+    for name, shape in shapes.items():
+        array, codes = columns[name], name == "imgname" and columns[name].ndim == 2
+        right = array.dtype.kind in ("S" if name == "imgname" and not codes else "biuf")
+        if not right or not count or (array.shape[:1] if codes else array.shape) != (*count, *shape):
+            kinds = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in columns.items())
+            raise InputError(f"{path}: {kinds} do not fit together; {remedy}")
     names, centre, scale, xy, visible, heads = columns.values()
-    if xy.shape != (len(names), 16, 2) or visible.shape != xy.shape[:2] or centre.shape != (len(names), 2):
-        raise InputError(f"{path}: part {xy.shape}, visible {visible.shape}, center {centre.shape} do not fit together")
-    if names.dtype.kind in "iuf":  # character codes, padded with 0
+    if names.ndim == 2:  # character codes, padded with 0
         names = names.astype(np.uint8).view(f"S{names.shape[1]}")[:, 0]
     labelled = (xy != 0).any(-1) & (visible >= 0)
     joints = np.where(labelled[..., None], np.concatenate((xy, 1 + (visible[..., None] > 0)), axis=-1), 0)
-    raw = scale / 1.25
-    centre = centre - np.column_stack((np.zeros_like(raw), 15 * raw))
-    rows = zip(names, centre.tolist(), raw.tolist(), joints, heads.tolist(), strict=True)
+    size = scale / 1.25
+    centre = centre - np.column_stack((np.zeros_like(size), 15 * size))
+    rows = zip(names, centre.tolist(), size.tolist(), joints, heads.tolist(), strict=True)
     return [
-        Person(name.decode(), (x, y), size, labels, head_size=head if head > 0 else None)
+        Person(name.decode("latin1"), (x, y), size, labels, head_size=head if head > 0 else None)
         for name, (x, y), size, labels, head in rows
     ]

@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.data.formats import hands
-from lib.data.formats.raw import image_size, require_images, source
+from lib.data.formats.matlab import read_mat
+from lib.data.formats.raw import require_images, shown, source
+from lib.data.images import image_size, read_image
 from lib.errors import InputError
 from lib.files import atomic
 from lib.pickles import load_pickle
@@ -30,6 +32,7 @@ ORDER = (0, *(row for last in range(4, 21, 4) for row in range(last, last - 4, -
 SHAPES = {"xyz": (42, 3), "uv_vis": (42, 3), "K": (3, 3)}
 FIRST_PART = {"left": 2, "right": 18}  # 16 per hand: thumb to little finger, each three from the tip to the palm; palm
 PARTS = 16
+FRAMES = 100_000  # numbers of five digits
 FAR = 5000  # mm: the greatest depth that a file can hold
 ARCHIVE = "RHD_v1-1.zip"
 PROTOCOL = (
@@ -48,13 +51,15 @@ class Frame:
 
 
 def _frame(where: str, record: Any) -> Frame:
-    record = record if isinstance(record, dict) else {}
-    found = {name: np.asarray(record[name]) if name in record else None for name in SHAPES}
+    found = {name: record.get(name) if isinstance(record, dict) else None for name in SHAPES}
     for name, shape in SHAPES.items():
         array = found[name]
-        if array is None or array.shape != shape or array.dtype.kind not in "iuf":
-            kind = "missing" if array is None else f"{array.dtype} {array.shape}"
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "iuf":
+            known = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
+            kind = "missing" if array is None else known
             raise InputError(f"{where}: {name} is {kind}, expected numbers {shape}; extract {ARCHIVE} again")
+    if not np.isfinite(found["uv_vis"][:, 2]).all():
+        raise InputError(f"{where}: uv_vis has a joint that is neither visible nor hidden; extract {ARCHIVE} again")
     xyz, seen = (1000 * found["xyz"].astype(np.float64)).reshape(2, 21, 3), found["uv_vis"][:, 2].reshape(2, 21) > 0
     return Frame(
         {side: xyz[number, ORDER] for number, side in enumerate(SIDES)},
@@ -75,23 +80,28 @@ def read_frames(folder: Path) -> dict[int, Frame]:
         if not isinstance(records, dict):
             raise InputError(f"{path} holds no frames by number; extract {ARCHIVE} again")
     elif twin.exists():
-        path, content = twin, hands.read_mat(twin, ARCHIVE)
-        structs = {name: struct for name, struct in content.items() if re.fullmatch(r"frame\d+", name)}
+        path, content = twin, read_mat(twin, f"extract {ARCHIVE} again")
+        structs = {name: struct for name, struct in content.items() if re.fullmatch(r"frame[0-9]{1,5}", name)}
         records = {
-            int(name[5:]): {field: struct[field].flat[0] for field in struct.dtype.names or ()}
+            int(name[5:]): {field: struct[field].flat[0] for field in struct.dtype.names or () if struct.size}
             for name, struct in structs.items()
         }
     else:
         raise InputError(f"{path} is missing, and so is {twin.name}; extract {ARCHIVE} again")
     if not records:
         raise InputError(f"{path} holds no frames; extract {ARCHIVE} again")
+    odd = [number for number in records if not isinstance(number, int | np.integer) or not 0 <= number < FRAMES]
+    if odd:
+        raise InputError(
+            f"{path} has a frame {shown(odd[0])}; expected numbers below {FRAMES}: extract {ARCHIVE} again"
+        )
     return {int(number): _frame(f"{path}: frame {number}", records[number]) for number in sorted(records)}
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
     """Part numbers (H, W) of a mask; InputError where it is missing or no picture of one channel."""
-    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
+    mask = read_image(path, cv2.IMREAD_UNCHANGED)
+    if mask.ndim != 2 or mask.dtype != np.uint8:
         raise InputError(f"{path} is no readable grey picture of 8 bits; extract {ARCHIVE} again")
     return mask
 
@@ -101,8 +111,8 @@ def read_depth(path: Path) -> NDArray[np.float32]:
 
     Raises InputError where the file is missing or no colour picture of 8 bits.
     """
-    bgr = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if bgr is None or bgr.ndim != 3 or bgr.dtype != np.uint8:
+    bgr = read_image(path, cv2.IMREAD_UNCHANGED)
+    if bgr.ndim != 3 or bgr.dtype != np.uint8:
         raise InputError(f"{path} is no readable colour picture of 8 bits; extract {ARCHIVE} again")
     return (256 * bgr[..., 2].astype(np.float32) + bgr[..., 1]) * np.float32(FAR / 65535)
 
@@ -125,12 +135,17 @@ def _read_set(raw: Path, name: str, first: int) -> tuple[list[tuple[dict, dict]]
         require_images(folder / kind, files.values())
     records = []
     for number, frame in frames.items():
-        side = dominant(read_mask(folder / "mask" / files[number]))
+        colour, mask = f"{name}/color/{files[number]}", read_mask(folder / "mask" / files[number])
+        size = image_size(raw / colour)
+        if size != mask.shape[::-1]:
+            sizes = [" x ".join(map(str, one)) for one in (size, mask.shape[::-1])]
+            raise InputError(f"{raw / colour} has {sizes[0]} px, its mask {sizes[1]}; extract {ARCHIVE} again")
+        side = dominant(mask)
         if side is None:
             continue
-        colour, xyz = f"{name}/color/{files[number]}", frame.xyz[side]
+        xyz = frame.xyz[side]
         hands.check(f"{folder}: frame {number}, {side} hand", xyz, frame.camera)
-        image = hands.image(first + number, colour, image_size(raw / colour), frame.camera)
+        image = hands.image(first + number, colour, size, frame.camera)
         image |= {"depth": f"{name}/depth/{files[number]}"}
         records.append((image, hands.annotation(first + number, xyz, frame.camera, side, frame.visible[side])))
     return records, len(frames)

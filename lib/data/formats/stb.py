@@ -9,6 +9,7 @@ handPara has the centre of the palm, then little, ring, middle, index finger and
 in the frame of the Bumblebee's left camera or of the RealSense's depth camera.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -17,13 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.data.formats import hands
-from lib.data.formats.raw import image_size, require_images, source
+from lib.data.formats.matlab import read_mat
+from lib.data.formats.raw import require_images, source
+from lib.data.images import image_size
 from lib.errors import InputError
 from lib.files import atomic
 
 SEQUENCES = tuple(f"B{background}{kind}" for background in range(1, 7) for kind in ("Counting", "Random"))
 VAL = SEQUENCES[:2]
 VIEWS = ("BB_left", "BB_right", "SK_color")
+NAMED = re.compile(r"(BB_left|BB_right|SK_color)_[0-9]+\.png")
+MISNAMED = re.compile(r"(bb_left|bb_right|sk_color)_[0-9]+\.(png|jpe?g)", re.IGNORECASE)
 SIZE = (640, 480)
 
 # The owner's calibration. Positions in the colour camera become ROTATION @ position + TRANSLATION in the depth camera.
@@ -49,12 +54,14 @@ def read_labels(path: Path) -> NDArray[np.float64]:
 
     Raises InputError where the file is missing or unreadable, or handPara has another shape.
     """
-    content = hands.read_mat(path, "labels.zip")
+    content = read_mat(path, "extract labels.zip again")
     if "handPara" not in content:
-        raise InputError(f"{path} has no variable 'handPara'; expected numbers (3, 21, N)")
+        raise InputError(f"{path} has no variable 'handPara'; expected numbers (3, 21, N): extract labels.zip again")
     labels = content["handPara"]
     if labels.ndim != 3 or labels.shape[:2] != (3, 21) or labels.dtype.kind not in "iuf":
-        raise InputError(f"{path}: 'handPara' is {labels.dtype} {labels.shape}, expected numbers (3, 21, N)")
+        raise InputError(
+            f"{path}: 'handPara' is {labels.dtype} {labels.shape}, expected numbers (3, 21, N): extract it again"
+        )
     return labels.transpose(2, 1, 0)[:, ORDER].astype(np.float64)
 
 
@@ -91,11 +98,21 @@ def _read_sequence(raw: Path, sequence: str) -> tuple[list[dict], list[dict]]:
     """Images and annotations of the views of one sequence that are there."""
     folder, images, annotations = raw / "images" / sequence, [], []
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    misnamed = sorted(name for name in found if MISNAMED.fullmatch(name) and not NAMED.fullmatch(name))
+    if misnamed:
+        raise InputError(
+            f"{folder} holds {len(misnamed)} pictures that are named otherwise than the owner's, first {misnamed[0]}; "
+            "expected BB_left_<frame>.png, BB_right_<frame>.png, SK_color_<frame>.png: take the owner's files"
+        )
     for view in VIEWS:
         if not any(re.fullmatch(rf"{view}_\d+\.png", name) for name in found):
             continue
         path = raw / "labels" / f"{sequence}_{view[:2]}.mat"
         joints = seen_from(view, with_wrist(read_labels(path)))
+        frames = sum(name.startswith(f"{view}_") for name in found)
+        if frames > len(joints):
+            what = f"{frames} pictures of {view}, but {path} labels of {len(joints)}"
+            raise InputError(f"{folder} holds {what}; take all of both")
         names = [f"{view}_{frame}.png" for frame in range(len(joints))]
         require_images(folder, names)
         first = 10_000 * (len(VIEWS) * SEQUENCES.index(sequence) + VIEWS.index(view)) + 1
@@ -105,6 +122,20 @@ def _read_sequence(raw: Path, sequence: str) -> tuple[list[dict], list[dict]]:
             images.append(hands.image(first + frame, file_name, size, CAMERAS[view], subset=view))
             annotations.append(hands.annotation(first + frame, xyz, CAMERAS[view], "left"))
     return images, annotations
+
+
+def _check_folders(images: Path) -> None:
+    """Refuse sequences that would be passed by: in deeper folders, or named in other letters."""
+    known = {sequence.casefold(): sequence for sequence in SEQUENCES}
+    for parent, folders, _ in os.walk(images, followlinks=True):
+        depth = len(Path(parent).relative_to(images).parts)
+        for name in folders:
+            sequence = known.get(name.casefold())
+            if sequence and (depth or name != sequence):
+                where = f"{Path(parent) / name} is not where its pictures are looked for"
+                raise InputError(f"{where}; expected {images / sequence}: move it there")
+        if depth == 2:
+            folders.clear()
 
 
 def convert(raw: Path, out: Path) -> dict[str, int]:
@@ -124,6 +155,7 @@ def convert(raw: Path, out: Path) -> dict[str, int]:
         InputError: a file is missing or unreadable, a label file is not what its archive holds, or no sequence is there
             for training or for validation.
     """
+    _check_folders(raw / "images")
     records = {sequence: _read_sequence(raw, sequence) for sequence in SEQUENCES}
     records = {sequence: record for sequence, record in records.items() if record[0]}
     splits = {"val": [name for name in records if name in VAL], "train": [name for name in records if name not in VAL]}

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lib.codecs.heatmap import HeatmapCodec
 from lib.codecs.simcc import SimccCodec
 from lib.data.batches import Batch
+from lib.runs import Run
 from lib.tasks import Task
 
 
@@ -20,6 +21,14 @@ def mse(maps: Tensor, target: Tensor, visible: Tensor | None = None) -> Tensor:
     """
     errors = (maps - target).square().sum((2, 3))
     return (errors if visible is None else errors * visible).mean()
+
+
+def released_mse(maps: Tensor, target: Tensor, visible: Tensor) -> Tensor:
+    """Half the squared error averaged over batch, pixels and joints, invisible joints as 0, as in the authors' code.
+
+    maps, target: (B, K, H, W); visible: (B, K) bool. FPD's and OKDHP's public codes have the same loss.
+    """
+    return 0.5 * mse(maps, target, visible) / maps[0, 0].numel()
 
 
 class Supervised(Task):
@@ -54,3 +63,8 @@ def swapped(joints: int, flip_pairs: Sequence[tuple[int, int]]) -> list[int]:
     for left, right in flip_pairs:
         order[left], order[right] = right, left
     return order
+
+
+def build(run: Run, student: nn.Module, flip_pairs: Sequence[tuple[int, int]]) -> Supervised:
+    """The task of a run whose network ends in heatmaps."""
+    return Supervised(student, HeatmapCodec(run.input, **run.codec), flip_pairs)

@@ -1,9 +1,12 @@
 """Regression of 3D poses from labels, with or without a regulariser of the network's weights."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from lib.data.batches import Batch
+from lib.runs import Run
 from lib.tasks import Task
 
 
@@ -41,3 +44,8 @@ class PoseRegression(Task):
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, None]:
         """Return poses (B, K, 3), no scores. There is no flip test: mirrored, a right hand is a left one."""
         return self.student(images), None
+
+
+def build(run: Run, student: nn.Module, flip_pairs: Sequence[tuple[int, int]]) -> PoseRegression:
+    """The task of a run whose network tells poses in space."""
+    return PoseRegression(student)
