@@ -85,14 +85,22 @@ def test_table_shows_what_others_found_and_our_interval():
 
 
 def test_sampling_error_of_a_share_is_binomial_over_labelled_joints():
+    """With two hits and two misses more than there are, so that a share of none has an error, too."""
     annotations = coco(10)
     found = truth_of(annotations)
-    found[:3] += 1000
     predictions = {"ids": np.arange(1, 11), "keypoints": found, "images": np.arange(1, 11)}
-    assert sampling_error(annotations, predictions) == pytest.approx(100 * (0.7 * 0.3 / 140) ** 0.5)
+
+    def error(hits: float, trials: int) -> float:
+        share = (hits + 2) / (trials + 4)
+        return 100 * (share * (1 - share) / (trials + 4)) ** 0.5
+
+    assert sampling_error(annotations, predictions) == pytest.approx(error(140, 140))
+    assert error(140, 140) > 0.9
+    found[:3] += 1000
+    assert sampling_error(annotations, predictions) == pytest.approx(error(98, 140))
     annotations["annotations"][9]["keypoints"][2::3] = [2] * 3 + [0] * 6 + [2] * 5  # not its torso
     share = (8 * 7 / 10 + 6 * 6 / 9) / 14  # LSP's mean is that of its joints
-    assert sampling_error(annotations, predictions) == pytest.approx(100 * (share * (1 - share) / 134) ** 0.5)
+    assert sampling_error(annotations, predictions) == pytest.approx(error(share * 134, 134))
 
 
 def test_sampling_error_of_hands_is_that_of_a_mean():

@@ -17,8 +17,8 @@ NORMAL = 1.96  # standard errors that hold 95 %
 def sampling_error(annotations: Mapping[str, Any], predictions: Mapping[str, NDArray]) -> float:
     """Standard error of a benchmark's one number, were other persons or hands of the same kind evaluated.
 
-    PCK: binomial over the labelled joints; AP: binomial over the persons, which it is at least; EPE: of the mean over
-    the hands. It knows nothing of other seeds.
+    PCK: binomial over the labelled joints, as Agresti and Coull have it; AP: the same over the persons, which it is at
+    least; EPE: of the mean over the hands. It knows nothing of other seeds.
     """
     dataset = annotations["info"]["dataset"]
     if dataset in HANDS:
@@ -29,7 +29,9 @@ def sampling_error(annotations: Mapping[str, Any], predictions: Mapping[str, NDA
         trials = len(evaluated(annotations, predictions["images"]))
     else:
         trials = int(matched(annotations, predictions)[2].sum())
-    share = score(annotations, predictions)[HEADLINE[dataset]] / 100
+    hits = score(annotations, predictions)[HEADLINE[dataset]] / 100 * trials
+    share = (hits + 2) / (trials + 4)  # Agresti and Coull: none of a hundred is no proof of none at all
+    trials += 4
     return 100 * sqrt(share * (1 - share) / trials)
 
 
