@@ -33,6 +33,11 @@ class Revision:
     details: Mapping[str, Mapping[str, Any]]
     figures: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def heading(self) -> str:
+        """The name, of a commit the first twelve digits."""
+        return self.name[:12] if len(self.name) == 40 else self.name
+
 
 @dataclass(frozen=True)
 class Section:
@@ -105,7 +110,7 @@ def settings(base: Revision, head: Revision) -> Iterator[Section]:
     old, new = (dict(flat(one.params)) for one in (base, head))
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     rows = [(f"`{key}`", *(str(one.get(key, ABSENT)) for one in (old, new))) for key in keys]
-    yield Section(f"Settings that differ: {len(rows) or 'none'}.", ("params.yaml", base.name, head.name), rows)
+    yield Section(f"Settings that differ: {len(rows) or 'none'}.", ("params.yaml", base.heading, head.heading), rows)
 
 
 def flat(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -146,7 +151,7 @@ def results(base: Revision, head: Revision) -> Iterator[Section]:
     changes = [changed(run, old[run], new[run]) for run in both if old[run]["seeds"] != new[run]["seeds"]]
     beyond = sorted((one for one in changes if one.beyond), key=lambda one: -abs(one.difference / (one.noise or 1e-9)))
     within = [one for one in changes if not one.beyond]
-    header = ("run", "metric", base.name, head.name, "difference", "noise, 95 %")
+    header = ("run", "metric", base.heading, head.heading, "difference", "noise, 95 %")
     chance = f" Of {len(changes)} some {0.05 * len(changes):.0f} would be by chance." if len(changes) > 10 else ""
     text = f"Results: {len(beyond)} of {len(changes)} numbers that changed did so beyond noise, of {len(both)} runs."
     yield Section(text + chance, header, [one.cells() for one in beyond])
@@ -178,7 +183,7 @@ def figures(base: Revision, head: Revision, address: str) -> Iterator[Section]:
     rows = [(picture(base, path), picture(head, path)) for path in paths[:PICTURES]]
     if rows:
         text = f"{len(paths)} figures differ" + (f", the first {PICTURES}" if len(paths) > PICTURES else "")
-        yield Section(text, (base.name, head.name), rows, folded=True)
+        yield Section(text, (base.heading, head.heading), rows, folded=True)
 
 
 def as_markdown(sections: Sequence[Section]) -> str:
