@@ -3,3 +3,8 @@
 
 class InputError(Exception):
     """Bad input: one line that says what is wrong, where, what was expected and how to mend it."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, without a full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
+LEFT_OUT = "not_run.txt"  # in the place of an output that params.yaml does not ask for
 LITTER = ("__MACOSX", ".DS_Store", "._*")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import InputError
-from lib.files import atomic
+from lib.files import LEFT_OUT, atomic
 from lib.records import write_seconds
 
 SPECS = Path("data/specs")
@@ -27,7 +27,7 @@ def leave_out(out: Path) -> None:
     """Write in the place of an output that params.yaml does not ask for it."""
     with atomic(out) as folder:
         folder.mkdir()
-        (folder / "not_run.txt").write_text("left out by benchmarks or rows of params.yaml\n", encoding="utf-8")
+        (folder / LEFT_OUT).write_text("left out by benchmarks or rows of params.yaml\n", encoding="utf-8")
 
 
 def run(main: Callable[..., None]) -> None:
@@ -37,7 +37,8 @@ def run(main: Callable[..., None]) -> None:
     began = time.monotonic()
     try:
         main(*sys.argv[1:])
-        write_seconds(sys.modules["__main__"].__spec__.name, sys.argv[1:], time.monotonic() - began)
+        if len(sys.argv) <= 2:  # as the stages of dvc.yaml are called
+            write_seconds(sys.modules["__main__"].__spec__.name, sys.argv[1:], time.monotonic() - began)
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

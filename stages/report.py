@@ -25,7 +25,7 @@ from lib.reporting import (
 from lib.reporting.illustrations import draw_systems, illustrate
 from lib.reporting.markdown import bullets, folded
 from lib.reporting.names import decision_table, run_names
-from stages import load_spec, run
+from stages import leave_out, load_spec, run
 
 METRICS = Path("reports/metrics")
 
@@ -37,6 +37,8 @@ def main(key: str = "") -> None:
     for name, spec in load_specs(key).items():
         full |= exported(name, spec)
     studies, details = load_studies(paper), load_details(key)
+    if not studies:
+        return leave_out_report(paper)
     specs = {name: result.spec for study in studies for name, result in study.results.items()}
     shown = [specs[run] for study in studies for run in study.benchmark.roles.values() if run in specs]
     text = [
@@ -59,6 +61,13 @@ def main(key: str = "") -> None:
     text += speed(paper, load_spec("complexity"))
     with atomic(Path("reports") / f"{key}.md") as part:
         part.write_text("\n\n".join(block for block in text if block) + "\n")
+
+
+def leave_out_report(paper: Paper) -> None:
+    """The report of a paper of which params.yaml asks for no run."""
+    leave_out(Path("reports/figures") / paper.key)
+    with atomic(Path("reports") / f"{paper.key}.md") as part:
+        part.write_text(f"# {paper.title} ({paper.venue})\n\nNot run: left out by benchmarks or rows of params.yaml.\n")
 
 
 def answer(

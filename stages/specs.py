@@ -77,13 +77,14 @@ def chosen_runs(params: Params, runs: dict[str, Run]) -> list[str]:
 def run_code(one: Run, runs: dict[str, Run]) -> dict[str, str]:
     """Digests of the code that a training can load: the loop and the data path, its method and its networks.
 
-    Metrics are left out: they draw the validation curve, which stays as it was when the run was trained.
+    Metrics are left out: they draw the validation curve, which stays as it was when the run was trained. So are labels,
+    what a weights file says of itself, which stay as they were when its folder was put together.
     """
     teacher = [runs[one.teacher].model] if one.teacher else []
     models = [one.model, *teacher, *one.settings.get("branches", ())]
     modules = ["stages.train", "lib.training.seeds", f"lib.tasks.{one.method}", f"lib.tasks.{one.output}"]
     modules += [f"lib.models.{model['name']}" for model in models]
-    without = ["lib.metrics"] if one.pretrained else ["lib.metrics", "lib.models.pretrained"]
+    without = ["lib.labels", "lib.metrics", *([] if one.pretrained else ["lib.models.pretrained"])]
     return digests(modules, ROOT, without)
 
 

@@ -2,14 +2,15 @@
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 from lib.errors import InputError
 from lib.files import atomic
+from lib.runs import Run, as_json, as_run
 from stages import NOT_CHOSEN, leave_out, load_spec, run
 
 MODELS = Path("models")
+CROPS = Path("data/crops")
 
 
 def main(label: str = "") -> None:
@@ -21,7 +22,6 @@ def main(label: str = "") -> None:
         return leave_out(MODELS / label)
     import torch
 
-    from lib.runs import as_run
     from lib.training.distributed import connect
     from lib.training.seeds import trained_seed
 
@@ -31,18 +31,20 @@ def main(label: str = "") -> None:
     with connect() as process:
         finished = {seed: trained_seed(training, seed, spec["code"], process) for seed in spec["seeds"]}
         if process.rank == 0:
-            assemble(asdict(training), finished)
+            assemble(training, finished)
 
 
-def assemble(spec: dict, finished: dict[int, Path]) -> None:
-    """Write a run's folder from those of its seeds, and its record beside."""
+def assemble(training: Run, finished: dict[int, Path]) -> None:
+    """Write a run's folder from those of its seeds, its weights labelled, and its record beside."""
+    from lib.labels import label_seed
     from lib.records import write_record
 
-    label = f"{spec['paper']}/{spec['name']}"
+    label = training.label
     with atomic(MODELS / label) as folder:
         for seed, path in finished.items():
             shutil.copytree(path, folder / f"seed{seed}", ignore=shutil.ignore_patterns("record.json"))
-        (folder / "spec.json").write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
+            label_seed(folder / f"seed{seed}", training, seed, CROPS / training.crops)
+        (folder / "spec.json").write_text(json.dumps(as_json(training), indent=2) + "\n", encoding="utf-8")
     records = {f"seed{seed}": json.loads((path / "record.json").read_text("utf-8")) for seed, path in finished.items()}
     write_record(label, records)
 

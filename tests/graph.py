@@ -38,10 +38,10 @@ class Stage:
         return f"data/specs/{names.get(name, f'code/{name}')}.json"
 
 
-def load_stages() -> list[Stage]:
-    """All stages of dvc.yaml, each after those it depends on."""
+def load_stages(root: Path = ROOT) -> list[Stage]:
+    """All stages of a repository's dvc.yaml, each after those it depends on."""
     stages = []
-    with Repo(str(ROOT)) as repo:
+    with Repo(str(root)) as repo:
         import networkx
 
         order = networkx.dfs_postorder_nodes(repo.index.graph)

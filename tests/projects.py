@@ -149,7 +149,7 @@ def write_project(
 def write_weights(run: Run, joints: int = len(JOINTS)) -> None:
     """Untrained weights of a run's first seed."""
     from lib.models import build_model
-    from lib.training.checkpoint import save_weights
+    from lib.weights import save_weights
 
     network = {**run.model, "joints": joints}
     save_weights(Path("models") / run.label / "seed0/weights.safetensors", build_model(network), network)

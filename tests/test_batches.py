@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data.batches import MEAN, STD, Augmentation, Batches, evenly_spaced
+from lib.data.batches import MEAN, STD, Augmentation, Batches, drawn, evenly_spaced
 from lib.data.crops import Crops
 from lib.data.prefetch import prefetch
 from lib.data.warp import invert, middle, sample, transform, view_to_crop
@@ -353,3 +353,20 @@ def test_leaving_an_epoch_early_ends_its_threads():
     for _ in batches(make_crops(), batch_size=1).epoch(0):
         break
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "normal"])
+def test_draws_follow_their_distribution(distribution):
+    augmentation = Augmentation(flip=True, scale=(0.75, 1.25), rotation=30, distribution=distribution)
+    scale, angle = drawn(augmentation, np.random.default_rng(0), 200_000)
+    if distribution == "uniform":
+        # Means and deviations of a uniform variable: the range's middle, and its length over the root of 12.
+        assert scale.mean() == pytest.approx(1, abs=1e-3) and scale.std() == pytest.approx(0.5 / 12**0.5, rel=0.01)
+        assert angle.std() == pytest.approx(60 / 12**0.5, rel=0.01) and abs(angle).max() <= 30
+        return
+    # A normal variable is outside one deviation in 31.7 % of the draws and outside two in 4.55 %.
+    assert np.isin(scale, (0.75, 1.25)).mean() == pytest.approx(0.3173, abs=0.005)
+    assert (scale.min(), scale.max()) == (0.75, 1.25) and np.median(scale) == pytest.approx(1, abs=2e-3)
+    assert (angle == 0).mean() == pytest.approx(0.4, abs=0.005)
+    assert (abs(angle) == 60).mean() == pytest.approx(0.6 * 0.0455, abs=0.002)
+    assert (abs(angle) > 30).mean() == pytest.approx(0.6 * 0.3173, abs=0.005)

@@ -24,7 +24,7 @@ from lib.reporting.figures import (
     scatter,
     transfer,
 )
-from lib.training.checkpoint import save_weights
+from lib.weights import save_weights
 from tests.projects import JOINTS, coco, truth_of
 
 

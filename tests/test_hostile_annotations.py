@@ -18,6 +18,7 @@ from PIL import Image
 
 from lib.data import formats
 from lib.errors import InputError
+from lib.params.data import Data
 from tests import mpii_files, test_coco, test_freihand, test_lsp, test_rhd, test_stb
 
 ODD = [None, "3", "", True, -1, 0, 1.5, math.nan, math.inf, 1e308, 10**400, 2**63, [3], [[]], {}, {"a": 1}]
@@ -222,4 +223,4 @@ def test_mutations(tmp_path: Path, case: int):
 
 
 def test_there_are_enough():
-    assert EACH * len(CASES) >= 200 and {name for name, *_ in CASES} == set(formats._FORMATS)
+    assert EACH * len(CASES) >= 200 and {name for name, *_ in CASES} == set(Data.model_fields)

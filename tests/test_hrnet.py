@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from lib.errors import InputError
 from lib.metrics.complexity import count
 from lib.models import build_model
-from lib.training.checkpoint import load_weights, save_weights
+from lib.weights import load_weights, save_weights
 
 NARROW = {"name": "hrnet", "joints": 3, "width": 4, "blocks": 1, "modules": [1, 1, 1], "stem": 8}
 SIMCC = {"head": "simcc", "input_size": [64, 64]}

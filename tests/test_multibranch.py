@@ -8,7 +8,7 @@ from lib.errors import InputError
 from lib.metrics.complexity import count
 from lib.models import build_model
 from lib.models.multibranch import MultiBranch, Outputs, build_branches
-from lib.training.checkpoint import load_weights, save_weights
+from lib.weights import load_weights, save_weights
 
 JOINTS, SIZE = 5, (64, 64)
 

@@ -10,49 +10,44 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from lib.code import SILENT
 from tests.graph import ROOT, Stage, load_stages
 
 SCRATCH = (".cache", "__pycache__", "data/downloads", ".pytest_cache")
 # One run of each group on a benchmark, with the runs that it needs; the others of a group share its stage.
 RUNS = {
     "fpd": {
-        "supervised": ["lsp_teacher", "lsp_student", "mpii_s8_c256", "mpii_s4_c128", "mpii_prm_student"],
-        "control": ["lsp_control"],
-        "runs": ["lsp_fpd", "mpii_fpd"],
-        "initialised": ["mpii_fpd_init"],
-        "ablations": ["mpii_cross_entropy"],
+        "alone": ["lsp_teacher", "lsp_student", "mpii_s8_c256", "mpii_s4_c128", "mpii_prm_student"],
+        "continued": ["lsp_control"],
+        "taught": ["lsp_fpd", "mpii_fpd", "mpii_cross_entropy"],
+        "taught_continued": ["mpii_fpd_init"],
     },
     "okdhp": {
-        "supervised": ["mpii_hg8_base", "mpii_shufflenetv2_base", "coco_hg2_base", "lsp_hg4_base"],
-        "fpd": ["mpii_hg4_fpd"],
-        "runs": ["mpii_hg4_unbalanced", "mpii_shufflenetv2", "coco_hg8"],
-        "ablations": ["mpii_hg4_gate", "lsp_hg4_beta_0"],
+        "alone": [
+            *("mpii_hg8_base", "mpii_shufflenetv2_base", "coco_hg2_base", "lsp_hg4_base", "mpii_hg4_unbalanced"),
+            *("mpii_shufflenetv2", "coco_hg8", "mpii_hg4_gate", "lsp_hg4_beta_0"),
+        ],
+        "taught": ["mpii_hg4_fpd"],
     },
     "cdkd": {
-        "supervised": [
-            "mpii_teacher",
-            "mpii_teacher_heatmap",
-            "mpii_simbase_r50_32",
-            "coco_teacher_w48",
-            "lsp_teacher",
+        "alone": [
+            *("mpii_teacher", "mpii_teacher_heatmap", "mpii_simbase_r50_32", "coco_teacher_w48", "lsp_teacher"),
+            "mpii_okdhp_64",
         ],
-        "okdhp": ["mpii_okdhp_64"],
-        "runs": ["mpii_cdkd_64", "mpii_hrnet_sape_64", "coco_simcc_r50_cca_64", "lsp_released_32"],
+        "taught": ["mpii_cdkd_64", "mpii_hrnet_sape_64", "coco_simcc_r50_cca_64", "lsp_released_32"],
     },
     "cmkg": {
-        "supervised": ["rhd_depth_r18", "rhd_start_r18"],
-        "supervised_synthetic": ["rhd_depth_r18_aug", "rhd_start_r18_aug"],
-        "control": ["rhd_rgb_r18"],
-        "control_synthetic": ["rhd_rgb_r18_aug"],
-        "cmkd": ["rhd_act_att_r18"],
-        "cmkd_synthetic": ["rhd_cmkd_r18"],
-        "meta_train": ["rhd_prior_l2"],
-        "target": ["stb_none", "stb_l1_1e_4", "freihand_g_l2"],
-        "meta_test": ["stb_prior_l2"],
+        "alone": ["rhd_depth_r18", "rhd_start_r18", "stb_none", "stb_l1_1e_4", "freihand_g_l2"],
+        "alone_synthetic": ["rhd_depth_r18_aug", "rhd_start_r18_aug"],
+        "continued": ["rhd_rgb_r18"],
+        "continued_synthetic": ["rhd_rgb_r18_aug"],
+        "taught_continued": ["rhd_act_att_r18"],
+        "taught_continued_synthetic": ["rhd_cmkd_r18", "rhd_prior_l2"],
+        "regularised": ["stb_prior_l2"],
     },
 }
-TRAINED = {f"{paper}.{run}" for paper, groups in RUNS.items() for runs in groups.values() for run in runs}
-STAGES = [stage for stage in load_stages() if stage.module != "stages.train" or stage.command.split()[-1] in TRAINED]
+TRAINED = {f"{paper}/{run}" for paper, groups in RUNS.items() for runs in groups.values() for run in runs}
+STAGES = [stage for stage in load_stages() if stage.module != "stages.train" or stage.arguments[0] in TRAINED]
 
 
 def tiny(content: dict) -> dict:
@@ -63,13 +58,13 @@ def tiny(content: dict) -> dict:
     content["data"]["rhd"]["synthetic"] = {"train": 8, "val": 4, "seed": 0}
     content["data"]["stb"]["synthetic"] = {"frames": 1, "seed": 0}
     content["data"]["freihand"]["synthetic"] = {"train": 20, "evaluation": 2, "seed": 0}
-    content["profiles"]["mini"]["packs"]["synthetic"] = 8
+    content["profiles"]["mini"]["crops"]["synthetic"] = 8
     for paper, groups in RUNS.items():
         for group, runs in groups.items():
             content[paper][group] = {run: content[paper][group][run] for run in runs}
     content["seeds"] = [0, 1]
     content["training"]["validations"] = 1
-    content["complexity"] |= {"input": [64, 64], "batch_sizes": [1, 2]}
+    content["complexity"] |= {"input": 64, "batch_sizes": [1, 2]}
     small = {"width": 0.03125, "epochs": 0.001, "train_samples": 32, "val_samples": 8}
     for paper in RUNS:
         content["profiles"]["mini"][paper] |= small
@@ -92,17 +87,20 @@ def copy(paths, source: Path, target: Path) -> None:
 
 
 def code(world: Path, stage: Stage) -> list[str]:
-    """The files of lib/ and stages/ that data/code names for a stage's module; `code` itself depends on all."""
-    path = world / "data/code" / f"{stage.module.removeprefix('stages.')}.json"
-    return list(json.loads(path.read_text())) if stage.name != "code" else []
+    """The files of lib/ and stages/ that a stage may load: those of its spec, and what reaches no result."""
+    if stage.name == "specs":
+        return []  # it depends on all
+    spec = json.loads((world / stage.spec).read_text(encoding="utf-8"))
+    silent = [f"{name.replace('.', '/')}.py" for name in SILENT]
+    metrics = ["lib/metrics"] if stage.module == "stages.train" else []  # they draw validation curves
+    return [*spec.get("code", spec), *silent, *metrics]
 
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory) -> tuple[Path, dict[str, set[str]]]:
     """The tree after all stages, and per stage the files it wrote.
 
-    Each stage runs in a folder that holds its declared dependencies and the code that its module's file in data/code
-    names, and nothing else.
+    Each stage runs in a folder that holds its declared dependencies and the code that its spec names, and nothing else.
     """
     world = tmp_path_factory.mktemp("world")
     copy(["lib", "stages", "dvc.yaml", "params.yaml", "reports/published"], ROOT, world)
@@ -114,7 +112,7 @@ def pipeline(tmp_path_factory) -> tuple[Path, dict[str, set[str]]]:
         box = tmp_path_factory.mktemp("box")
         copy([*stage.deps, *code(world, stage)], world, box)
         before = files(box)
-        command = [sys.executable, "-m", stage.module, *stage.command.partition(stage.module)[2].split()]
+        command = [sys.executable, "-m", stage.module, *stage.arguments]
         done = subprocess.run(command, cwd=box, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{stage.name}\n{done.stdout}\n{done.stderr}"
         observed[stage.name] = files(box) - before
@@ -162,13 +160,17 @@ def test_a_parameter_changes_what_reads_it_and_nothing_else(pipeline):
         return outdated()
 
     after = {"evaluate@fpd", "report@fpd", "summary"}
-    assert outdated_with(fpd={"alpha": 0.1}) == {"fpd@lsp_fpd", "fpd@mpii_fpd", "fpd_initialised@mpii_fpd_init"} | after
+    assert outdated_with(fpd={"alpha": 0.1}) == {
+        *("fpd_taught@lsp_fpd", "fpd_taught@mpii_fpd", "fpd_taught_continued@mpii_fpd_init"),
+        *after,
+    }
     after = {"evaluate@okdhp", "report@okdhp", "summary"}
-    changed = {f"okdhp@{run}" for run in RUNS["okdhp"]["runs"]}
+    changed = {f"okdhp_alone@{run}" for run in ("mpii_hg4_unbalanced", "mpii_shufflenetv2", "coco_hg8")}
     assert outdated_with(fpd={"alpha": 0.5}, okdhp={"beta": 3}) == changed | after
     after = {"evaluate@cdkd", "report@cdkd", "summary"}
-    changed = {f"cdkd@{run}" for run in RUNS["cdkd"]["runs"] if "released" not in run}
+    changed = {f"cdkd_taught@{run}" for run in RUNS["cdkd"]["taught"] if "released" not in run}
     assert outdated_with(okdhp={"beta": 2}, cdkd={"beta": 2}) == changed | after
     after = {"evaluate@cmkg", "report@cmkg", "summary"}
-    changed = {"cmkd@rhd_act_att_r18", "cmkd_synthetic@rhd_cmkd_r18", "cmkg_meta_train@rhd_prior_l2"}
+    changed = {f"cmkg_taught_continued_synthetic@{run}" for run in ("rhd_cmkd_r18", "rhd_prior_l2")}
+    changed.add("cmkg_taught_continued@rhd_act_att_r18")
     assert outdated_with(cdkd={"beta": 1}, cmkg={"activation": 2}) == changed | after

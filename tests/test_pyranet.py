@@ -9,7 +9,7 @@ from lib.metrics.complexity import count, fpd_gflops
 from lib.models import build_model
 from lib.models.hourglass import Residual
 from lib.models.pyranet import Pyramid, PyramidResidual, initialise, pyramid_residual
-from lib.training.checkpoint import load_weights, save_weights
+from lib.weights import load_weights, save_weights
 
 SPEC = {"name": "pyranet", "joints": 3, "stacks": 2, "channels": 16}
 

@@ -20,8 +20,8 @@ from lib.records import read_record
 from lib.runs import as_json
 from lib.tasks import build_task
 from lib.training import loop
-from lib.training.checkpoint import load_weights
 from lib.training.predict import predict
+from lib.weights import load_weights
 from tests import toy
 from tests.toy import train
 from tests.web import tree

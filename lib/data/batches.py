@@ -24,14 +24,17 @@ from lib.errors import InputError
 MEAN = 255 * np.array([0.485, 0.456, 0.406])
 STD = 255 * np.array([0.229, 0.224, 0.225])
 _NORMALISED = ((np.arange(256)[:, None] - MEAN) / STD).astype(np.float32)[:, None]  # (256, 1, 3)
+ROTATED = 0.6  # share of the people that a normal distribution turns (HRNet's and SimCC's public code)
 HALF_BODY_JOINTS = 8  # more of them must be visible for half a body to be shown (HRNet's public code)
 Views = Callable[[], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random flip with probability 1/2, uniform scale in [low, high] and uniform rotation in [-r, r] degrees.
+    """Random flip with probability 1/2, scale in [low, high] and rotation of r degrees.
 
+    distribution: "uniform", rotation in [-r, r]; or "normal", as in the public codes of HRNet and SimCC, of a deviation
+    of half the scale's range, clipped to it, and of r, clipped to [-2 r, 2 r], rotation in ROTATED of the draws.
     The scale multiplies the person's size in the view. The rotation is about the centre of the person box. half_body is
     the probability with which that box is first replaced by one about half of the body, see `half_boxes`.
     """
@@ -40,6 +43,7 @@ class Augmentation:
     scale: tuple[float, float]
     rotation: float
     half_body: float = 0.0
+    distribution: Literal["uniform", "normal"] = "uniform"
 
 
 @dataclass(frozen=True)
@@ -153,8 +157,7 @@ class Batches:
             return self.rows, centre, np.ones(count), np.zeros(count), np.zeros(count, bool)
         rng = np.random.default_rng([self.seed, epoch])
         rows = self.rows[rng.permutation(count)]
-        scale = rng.uniform(*self.augmentation.scale, count)
-        angle = self.augmentation.rotation * rng.uniform(-1, 1, count)
+        scale, angle = drawn(self.augmentation, rng, count)
         mirrored = (rng.random(count) < 0.5) & self.augmentation.flip
         halved = rng.random(count) < self.augmentation.half_body
         halved &= self.crops.visible[rows].sum(1) > HALF_BODY_JOINTS
@@ -243,6 +246,16 @@ class Batches:
         return views
 
 
+def drawn(augmentation: Augmentation, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scales (N,) and angles (N,) in degrees."""
+    (low, high), rotation = augmentation.scale, augmentation.rotation
+    if augmentation.distribution == "uniform":
+        return rng.uniform(low, high, count), rotation * rng.uniform(-1, 1, count)
+    scale = np.clip(rng.normal((low + high) / 2, (high - low) / 2, count), low, high)
+    angle = np.clip(rng.normal(0, rotation, count), -2 * rotation, 2 * rotation)
+    return scale, np.where(rng.random(count) <= ROTATED, angle, 0)
+
+
 def turned(pose: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """Turn poses (B, K, 3) about the viewing direction as a view is turned: clockwise, angle (B,) in degrees."""
     cos, sin = np.cos(np.radians(angle))[:, None], np.sin(np.radians(angle))[:, None]
@@ -299,6 +312,11 @@ def grid_sample(crops: Tensor, maps: np.ndarray, size: tuple[int, int], mirrored
         return (1 + pixels * (2 / LEVELS)).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
     offset, factor = _normalisation(device)
     return torch.addcmul(offset, pixels, factor).contiguous(memory_format=torch.channels_last)
+
+
+def grey_levels(images: Tensor) -> NDArray[np.uint8]:
+    """Normalised images (..., 3, H, W) as they were, (..., H, W, 3) uint8."""
+    return np.clip(np.rint(images.movedim(-3, -1).cpu().numpy() * STD + MEAN), 0, 255).astype(np.uint8)
 
 
 @cache

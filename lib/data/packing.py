@@ -256,7 +256,7 @@ def _cut_image(images: Path, size: tuple[int, int], task: tuple[dict, np.ndarray
     if (height, width) != (record["height"], record["width"]):
         expected = f"annotated as {record['width']} x {record['height']}"
         raise InputError(f"{path} is {width} x {height} px but {expected}; take both from one place")
-    return [[_cut(image, matrix, size) for matrix in to_image]]
+    return [[cut_out(image, matrix, size) for matrix in to_image]]
 
 
 def _cut_both(
@@ -273,12 +273,12 @@ def _cut_both(
         sizes = f"{depth.shape[1]} x {depth.shape[0]} px, its image {cut[0]['width']} x {cut[0]['height']}"
         raise InputError(f"{path} is {sizes}; take both from one archive")
     levels = [
-        _cut(encode_depth(depth, *hand), matrix, size, LEVELS) for hand, matrix in zip(given, cut[1], strict=True)
+        cut_out(encode_depth(depth, *hand), matrix, size, LEVELS) for hand, matrix in zip(given, cut[1], strict=True)
     ]
     return [*_cut_image(images, size, cut), levels]
 
 
-def _cut(image: np.ndarray, to_image: np.ndarray, size: tuple[int, int], outside: int = 0) -> np.ndarray:
+def cut_out(image: np.ndarray, to_image: np.ndarray, size: tuple[int, int], outside: int = 0) -> np.ndarray:
     """Sample one crop; where it shrinks the image, average n * n samples per pixel, so that nothing aliases.
 
     n is the shrinking factor, rounded: neighbouring samples are at most 1.5 px of the image apart.

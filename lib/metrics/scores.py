@@ -18,6 +18,11 @@ HEADLINE = {"lsp": "mean", "mpii": "mean", "coco": "ap"} | dict.fromkeys(HANDS, 
 SECOND = {"lsp": "auc", "mpii": "auc", "coco": "ar"} | dict.fromkeys(HANDS, "auc_20_50")
 
 
+# An output further from the labels than so many times an empty one is of another size than any label: even all joints
+# at full height in wrong places are no more than twice as far.
+EXPLODING = 3
+
+
 @dataclass(frozen=True)
 class Unit:
     """How numbers are shown: the symbol, what their differences are in, and how many decimals they have at least."""
@@ -54,15 +59,19 @@ def score(annotations: Mapping[str, Any], predictions: Mapping[str, NDArray]) ->
     ids may be those of detections. `average_precision` of `coco_results`.
     rhd, stb, freihand: `ids` and `keypoints` (N, 21, 3) in mm; exactly these hands count. `epe` in mm, and `pck_auc`
     from 20 and from 0 to 50 mm (auc_20_50, auc_0_50), in [0, 1]. All else is in percent.
+    all: with `errors` and `empty_errors` (M,) of labelled persons' outputs and of empty ones, see
+    lib/training/agreement.py, `exploding`: the share of persons with outputs of another size than any label's.
 
     Raises InputError for a benchmark without a rule, for ids that are unknown or occur twice, for an array that is
     missing or of a wrong shape, and where nobody has a labelled joint.
     """
-    dataset = known_dataset(annotations)
+    dataset, strays = known_dataset(annotations), {}
+    if len(predictions.get("errors", ())):
+        strays["exploding"] = float(100 * (predictions["errors"] > EXPLODING * predictions["empty_errors"]).mean())
     if dataset in HANDS:
         hands = matched_hands(annotations, predictions)
         areas = {f"auc_{low}_50": hand3d.pck_auc(*hands, low, 50) for low in (20, 0)}
-        return {"epe": hand3d.epe(*hands), **areas}
+        return {"epe": hand3d.epe(*hands), **areas, **strays}
     if dataset == "lsp":
         scores = lsp_pck(*matched(annotations, predictions))
     elif dataset == "mpii":
@@ -76,7 +85,7 @@ def score(annotations: Mapping[str, Any], predictions: Mapping[str, NDArray]) ->
         scores = {name: 100 * value if value >= 0 else np.nan for name, value in fractions.items()}
     if not np.isfinite(scores[HEADLINE[dataset]]):
         raise InputError(f"no person with labelled joints among those that predictions cover: {dataset} needs one")
-    return {name: value for name, value in scores.items() if np.isfinite(value)}
+    return {name: value for name, value in scores.items() if np.isfinite(value)} | strays
 
 
 def curve(annotations: Mapping[str, Any], predictions: Mapping[str, NDArray]) -> tuple[NDArray, NDArray]:

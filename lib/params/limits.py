@@ -96,7 +96,7 @@ def check_official(files: Sequence[OfficialFile], key: str) -> None:
     """Refuse files and folders that lead out of data/downloads or data/raw, names used twice, and odd addresses."""
     for number, file in enumerate(files):
         where = f"{key}.{number}"
-        if PurePosixPath(file.file).name != file.file or "\0" in file.file:
+        if PurePosixPath(file.file).name != file.file or file.file in ("", "..") or "\0" in file.file:
             raise InputError(f"{where}.file is {file.file!r}; expected the name of a file in data/downloads")
         folder = PurePosixPath(file.folder)
         if folder.is_absolute() or ".." in folder.parts or not file.folder or "\0" in file.folder:

@@ -46,7 +46,13 @@ def describe(error: dict[str, Any], kind: Any, key: str) -> str:
             return f"missing key {key}"
         tag, allowed = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "")
         return f"{key} is {tag!r}{suggestion(tag, allowed.split(', '))}; known: {allowed}"
-    message = error["msg"].replace("tuple", "list").replace("array", "list").replace("an object", "a mapping")
+    message = (
+        error["msg"]
+        .replace("Tuple", "List")
+        .replace("tuple", "list")
+        .replace("array", "list")
+        .replace("an object", "a mapping")
+    )
     return f"{path} is {shown(error['input'])}: {message[0].lower()}{message[1:]}"
 
 

@@ -80,12 +80,16 @@ class Heatmap(Section):
 
 
 class Augmentation(Section):
-    """Random flip, scale range, rotation range in degrees, and how often only half of a body is shown."""
+    """Random flip, scale range, rotation range in degrees, and how often only half of a body is shown.
+
+    distribution: of scale and rotation, see lib/data/batches.py.
+    """
 
     flip: bool
     scale: tuple[Positive, Positive]
     rotation: Annotated[float, Field(ge=0, le=180)]
     half_body: Fraction
+    distribution: Literal["uniform", "normal"] = "uniform"
 
 
 class Optimizer(Section):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lib.data.persons import split_of
 from lib.errors import InputError
+from lib.files import LEFT_OUT
 from lib.metrics.scores import HEADLINE, unit_of
 from lib.papers import Benchmark, Paper
 from lib.records import read_record
@@ -85,13 +86,14 @@ def on_benchmark(results: dict[str, Result], benchmark: str) -> dict[str, Result
 def load_results(folder: Path, runs: Iterable[str]) -> dict[str, Result]:
     """Load those of `runs` that were trained, in their order, each with its `exported` branches.
 
-    Raises InputError where none was trained, and where one is incomplete.
+    Raises InputError where none was trained, unless all are left out, and where one is incomplete.
     """
     results: dict[str, Result] = {}
+    runs = list(runs)
     for run in runs:
         if (folder / run / "spec.json").is_file():
             results |= load_run(folder / run)
-    if not results:
+    if not results and not all((folder / run / LEFT_OUT).is_file() for run in runs):
         raise InputError(f"no trained run in {folder}: run dvc repro")
     return results
 

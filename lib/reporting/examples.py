@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from lib.codecs.heatmap import HeatmapCodec
 from lib.codecs.simcc import SimccCodec
-from lib.data.batches import MEAN, STD, Batches, evenly_spaced
+from lib.data.batches import Batches, evenly_spaced, grey_levels
 from lib.data.crops import Crops
 from lib.metrics.oks import oks
 from lib.metrics.pck import torso
 from lib.metrics.scores import evaluated, head_sizes, matched
 from lib.reporting.figures import Classes, Example, Panel, View
-from lib.training.checkpoint import load_weights
+from lib.weights import load_weights
 
 BATCH = 8
 NEAR = 2.0  # heatmap px: the teacher's maximum is at the label
@@ -186,8 +186,3 @@ def class_examples(
 def class_codec(network: nn.Module) -> SimccCodec:
     """How a SimCC network's classes are read."""
     return SimccCodec(network.input_size, split=network.columns.out_features / network.input_size[1])
-
-
-def grey_levels(image: Tensor) -> NDArray:
-    """A normalised image (3, H, W) as it was, (H, W, 3) uint8."""
-    return np.clip(np.rint(image.permute(1, 2, 0).numpy() * STD + MEAN), 0, 255).astype(np.uint8)

@@ -25,7 +25,7 @@ from lib.reporting import figures as draw
 from lib.reporting.illustrations import learned, line_figures, read_curves, shown, weights
 from lib.reporting.markdown import folded, markdown
 from lib.reporting.provenance import seeds_of
-from lib.training.checkpoint import load_weights
+from lib.weights import load_weights
 
 RENDERED = Path("data/crops/mano")
 PEOPLE = 3  # hands of a figure

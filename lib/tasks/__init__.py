@@ -1,8 +1,10 @@
 """Tasks: what is optimised, one file per method, found by name."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +35,25 @@ class Task(nn.Module, ABC):
         """All networks that this training can deploy, the student first."""
         return [self.student]
 
+    def learn_from(self, teacher: nn.Module) -> None:
+        """Keep a teacher as it comes, in evaluation mode and untrained."""
+        self._frozen = (teacher.eval().requires_grad_(False),)  # a tuple, or nn.Module would make it a submodule
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The fixed network; it stays on the device and in the mode it came with."""
+        return self._frozen[0]
+
+    @contextmanager
+    def teaching(self, batch: Batch) -> Iterator[Tensor]:
+        """The teacher's images of a batch, its own view or else the student's, while it is asked.
+
+        It computes in the type of its weights, whatever the student's precision is.
+        """
+        images = batch.images.get("teacher", batch.images["student"])
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            yield images.to(next(self.teacher.parameters()).dtype)
+
     def own_optimizers(self) -> list[torch.optim.Optimizer]:
         """Build the optimisers of parameters that the run's own does not train; the loop steps them with it."""
         return []
@@ -44,6 +65,13 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return named, already weighted losses: scalars, means over the batch; their sum is minimised."""
+
+    def errors(self, outputs: Any, batch: Batch) -> Tensor:
+        """Distance of the network's outputs from the labels for each person (B,), NaN where there are none.
+
+        Means over labelled joints. Tasks of labels alone have them; the others learn from labels through one of these.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor | None]:

@@ -100,7 +100,7 @@ class CrossDomainDistillation(Task):
     ):
         super().__init__()
         self.base, self.student = base, base.student
-        self._frozen = (teacher.eval().requires_grad_(False),)  # a tuple, or nn.Module would make it a submodule
+        self.learn_from(teacher)
         self.released, self.batch_size = variant == "released", batch_size
         large, small = (tuple(side // MAP_STRIDE for side in size) for size in (teacher_input, student_input))
         self.projectors = self.classes = None
@@ -115,11 +115,6 @@ class CrossDomainDistillation(Task):
         names = [name for name in learned if used[name] is not None and not self.released]
         self.learned = nn.ModuleDict({name: Hyperparameter(name, self.start[name], *bounds[name]) for name in names})
 
-    @property
-    def teacher(self) -> nn.Module:
-        """The fixed network; it stays on the device and in the mode it came with."""
-        return self._frozen[0]
-
     def value(self, name: str) -> Tensor | float:
         """alpha, beta or tau as they stand."""
         if name not in self.learned:
@@ -127,9 +122,10 @@ class CrossDomainDistillation(Task):
         return reversed_gradient(self.learned[name](), reversal(self.progress))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        with torch.no_grad():
-            teacher_maps = self.teacher.maps(batch.images.get("teacher", batch.images["student"]))
-            targets = self.teacher.classify(teacher_maps) if self.classes else ()
+        with self.teaching(batch) as images:
+            teacher_maps = self.teacher.maps(images)
+            targets = [axis.float() for axis in self.teacher.classify(teacher_maps)] if self.classes else ()
+            teacher_maps = teacher_maps.float()
         maps = self.student.maps(batch.images["student"])
         outputs = self.student.classify(maps) if self.student.output == "simcc" else [maps]
         losses = self.base.losses(outputs, batch)

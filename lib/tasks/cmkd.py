@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,18 +35,13 @@ class CrossModalDistillation(PoseRegression):
                 f"the teacher's last maps have {teacher.channels} channels, the student's {student.channels}: "
                 "the activation loss compares equals, choose a teacher with the student's blocks and width"
             )
-        self._frozen = (teacher.eval().requires_grad_(False),)  # a tuple, or nn.Module would make it a submodule
+        self.learn_from(teacher)
         self.activation, self.attention = activation, attention
 
-    @property
-    def teacher(self) -> nn.Module:
-        """The fixed network; it stays on the device and in the mode it came with."""
-        return self._frozen[0]
-
-    @torch.no_grad()
     def targets(self, batch: Batch) -> list[Tensor]:
         """The teacher's maps of a batch."""
-        return self.teacher.activations(batch.images["teacher"])[1]
+        with self.teaching(batch) as images:
+            return self.teacher.activations(images)[1]
 
     def forward(self, batch: Batch, targets: list[Tensor] | None = None) -> dict[str, Tensor]:
         """The losses of a batch; targets: the teacher's maps, where they are known."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from lib.codecs.heatmap import HeatmapCodec
@@ -50,22 +49,17 @@ class FastPoseDistillation(Supervised):
         variant: str = "paper",
     ):
         super().__init__(student, codec, flip_pairs)
-        self._frozen = (teacher.eval().requires_grad_(False),)  # a tuple, or nn.Module would make it a submodule
+        self.learn_from(teacher)
         self.alpha = alpha
         self.loss = loss
         self.variant = variant
-
-    @property
-    def teacher(self) -> nn.Module:
-        """The fixed network; it stays on the device and in the mode it came with."""
-        return self._frozen[0]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         target, visible = self.codec.encode(batch.keypoints), batch.visible
         if self.variant == "released":
             visible = visible & self.codec.reaches(batch.keypoints)
-        with torch.no_grad():
-            mimicked = self.teacher(batch.images.get("teacher", batch.images["student"]))[-1].float()
+        with self.teaching(batch) as images:
+            mimicked = self.teacher(images)[-1].float()
         outputs = self.student(batch.images["student"])
         supervised = sum(self.error(maps, target, visible) for maps in outputs)
         distilled = sum(self.mimicry(maps, mimicked, visible) for maps in outputs)

@@ -48,6 +48,11 @@ class Supervised(Task):
         target = self.codec.encode(batch.keypoints)
         return {"mse": sum(mse(maps, target, batch.visible) for maps in outputs)}
 
+    def errors(self, outputs: list[Tensor], batch: Batch) -> Tensor:
+        """Squared error of the last stack's maps, summed over pixels."""
+        squares = (outputs[-1].float() - self.codec.encode(batch.keypoints)).square().sum((2, 3))
+        return labelled_mean(squares, batch.visible)
+
     @torch.no_grad()
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor]:
         maps = self.student(images)[-1]
@@ -55,6 +60,11 @@ class Supervised(Task):
             mirrored = self.student(images.flip(3))[-1].flip(3)
             maps = (maps + mirrored[:, swapped(maps.shape[1], self.flip_pairs)]) / 2
         return self.codec.decode(maps)
+
+
+def labelled_mean(values: Tensor, labelled: Tensor) -> Tensor:
+    """Mean of values (B, K) over the labelled joints of each person, (B,); NaN without any."""
+    return torch.where(labelled, values, torch.nan).nanmean(1)
 
 
 def swapped(joints: int, flip_pairs: Sequence[tuple[int, int]]) -> list[int]:

@@ -40,6 +40,10 @@ class PoseRegression(Task):
             losses["regulariser"] = self.regulariser()
         return losses
 
+    def errors(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Squared distance of the joints in space, the mean over all."""
+        return (widened(outputs) - widened(batch.keypoints)).square().sum(2).mean(1)
+
     @torch.no_grad()
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, None]:
         """Return poses (B, K, 3), no scores. There is no flip test: mirrored, a right hand is a left one."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lib.codecs.simcc import SimccCodec
 from lib.data.batches import Batch
 from lib.runs import Run
-from lib.tasks.heatmap import Supervised, swapped
+from lib.tasks.heatmap import Supervised, labelled_mean, swapped
 
 Axes = tuple[Tensor, Tensor]  # one of x (B, K, nx), one of y (B, K, ny)
 
@@ -20,11 +20,15 @@ def simcc_kl(outputs: Axes, targets: Axes, labelled: Tensor) -> Tensor:
     outputs: logits of x (B, K, nx) and y (B, K, ny); targets: distributions, the same shapes; labelled: (B, K) bool. A
     joint without a label contributes nothing, but the divisor stays B * K, as in `lib.tasks.heatmap.mse`.
     """
-    divergences = sum(
+    return (divergences(outputs, targets) * labelled).mean()
+
+
+def divergences(outputs: Axes, targets: Axes) -> Tensor:
+    """The same of each joint, (B, K)."""
+    return sum(
         F.kl_div(logits.float().log_softmax(2), target, reduction="none").sum(2)
         for logits, target in zip(outputs, targets, strict=True)
     )
-    return (divergences * labelled).mean()
 
 
 class SimccSupervised(Supervised):
@@ -35,6 +39,11 @@ class SimccSupervised(Supervised):
     def losses(self, outputs: Axes, batch: Batch) -> dict[str, Tensor]:
         labelled = batch.visible & self.codec.inside(batch.keypoints)
         return {"simcc": simcc_kl(outputs, self.codec.encode(batch.keypoints), labelled)}
+
+    def errors(self, outputs: Axes, batch: Batch) -> Tensor:
+        """The divergence, of joints inside the view."""
+        labelled = batch.visible & self.codec.inside(batch.keypoints)
+        return labelled_mean(divergences(outputs, self.codec.encode(batch.keypoints)), labelled)
 
     @torch.no_grad()
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor]:

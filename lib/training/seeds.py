@@ -18,13 +18,16 @@ from lib.environment import describe
 from lib.files import atomic, write_csv
 from lib.metrics.scores import score
 from lib.models import build_model
+from lib.models.frozen import frozen
 from lib.models.pretrained import load_imagenet
-from lib.runs import Run, as_json
+from lib.runs import Run, as_json, as_run
 from lib.tasks import Task, build_task, labels_task
-from lib.training.checkpoint import contents, load_weights, save_weights
+from lib.training.agreement import errors, look_at_teacher
+from lib.training.checkpoint import contents
 from lib.training.distributed import Process, first_says
 from lib.training.loop import fit, make_deterministic
 from lib.training.predict import predict
+from lib.weights import load_weights, save_weights
 
 SCRATCH = Path(".cache/training")
 MODELS = Path("models")
@@ -86,11 +89,18 @@ def train(run: Run, seed: int, process: Process, weights: dict[str, Path], state
     student = load_weights(weights["init"], model) if run.init else build_model(model)
     if run.pretrained:
         load_imagenet(student)
-    teacher = load_weights(weights["teacher"]).to(process.device) if run.teacher else None
+    kind = torch.bfloat16 if run.precision == "bfloat16" else torch.float32
+    teacher = frozen(load_weights(weights["teacher"]), kind).to(process.device) if run.teacher else None
     task = build_task(run, student, people.train.flip_pairs, teacher, weights.get("prior"))
     ids = np.array([image["id"] for image in people.annotations["images"]])
     evaluated = ids[evenly_spaced(run.val_samples, len(ids))]
     train_batches, val_batches = batches(run, people, evaluated, seed, process)
+
+    looked_at = {}
+    if run.teacher:
+        spec = as_run(json.loads((MODELS / run.teacher / "spec.json").read_text(encoding="utf-8")))
+        alone = labels_task(spec, teacher, people.train.flip_pairs)
+        looked_at = {"teacher": look_at_teacher(alone, train_batches, run.teacher)}
 
     def predictions(of: Task, flip_test: bool) -> dict[str, np.ndarray]:
         return predict(of, val_batches, flip_test) | {"images": evaluated}
@@ -107,11 +117,18 @@ def train(run: Run, seed: int, process: Process, weights: dict[str, Path], state
             place.mkdir(exist_ok=True)
             save_weights(place / "weights.safetensors", network, {**branch, "joints": network.joints})
             deployed = labels_task(run, network, people.train.flip_pairs)
-            np.savez(place / "predictions.npz", **predictions(deployed, run.flip_test))
+            found, zeros = errors(deployed, val_batches.epoch(0))
+            strays = {"errors": found, "empty_errors": zeros}
+            np.savez(place / "predictions.npz", **predictions(deployed, run.flip_test), **strays)
         task.save(part)
         write_csv(part / "history.csv", [{name: f"{value:.6g}" for name, value in row.items()} for row in history])
         seen = run.epochs * len(train_batches) * run.batch_size
-        record = {**describe(), "seconds": round(seconds, 1), "images_per_second": round(seen / max(seconds, 1e-9), 1)}
+        record = {
+            **describe(),
+            **looked_at,
+            "seconds": round(seconds, 1),
+            "images_per_second": round(seen / max(seconds, 1e-9), 1),
+        }
         (part / "record.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

@@ -16,9 +16,9 @@ import torch
 from lib.data.crops import open_crops
 from lib.runs import Run, as_run
 from lib.tasks import build_task
-from lib.training.checkpoint import load_weights
 from lib.training.distributed import Process
 from lib.training.seeds import CROPS, MODELS, batches, weights_path
+from lib.weights import load_weights
 from stages import load_spec
 
 BATCHES = 8
