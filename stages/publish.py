@@ -18,7 +18,6 @@ from lib.params import PARAMS
 from lib.reporting import Study, claims, exported, load_details, load_specs, load_studies, provenance, publication
 from lib.reporting.markdown import folded
 from stages import load_spec, run
-from stages.report import scales
 
 ROOT, PUBLISHED = Path(), Path("reports/published")
 CODE = ("lib", "stages", "dvc.yaml")
@@ -76,7 +75,7 @@ def readme(name: str, target: str, paper: Paper, studies: list[Study], details: 
         claims.claim_table(entries),
         claims.RULE,
         "## Protocol",
-        *scales(studies, shown, full),
+        *provenance.scales(studies, shown, full),
         folded("Runs and seeds", claims.pair_table(paper, entries)),
         "## Repeat it",
         f"```sh\ngit checkout {commit}\ncp {PUBLISHED / name}/params.yaml params.yaml\ndvc repro {target}\n```",

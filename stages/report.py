@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.data.crops import open_crops
 from lib.files import atomic
 from lib.metrics.scores import HANDS
 from lib.papers import Paper, load_paper
@@ -57,8 +56,8 @@ def main(key: str = "") -> None:
     left_open = decision_table(paper, [spec for spec in shown if spec["settings"]])
     text += ["## Decisions", folded(f"{len(paper.decisions)} things that the paper leaves open", left_open)]
     text += ["## Contradictions in the paper", bullets(paper.contradictions)]
-    text += ["## Scale and provenance", *scales(studies, shown, full)]
-    text += speed(paper, load_spec("complexity"))
+    text += ["## Scale and provenance", *provenance.scales(studies, shown, full)]
+    text += costs.speed(paper, load_spec("complexity"), load("complexity"), load("complexity.environment"))
     with atomic(Path("reports") / f"{key}.md") as part:
         part.write_text("\n\n".join(block for block in text if block) + "\n")
 
@@ -113,35 +112,6 @@ def printed(
                 folded("Runs of this table", bullets(run_names(study.results, specs, full, {}).values())),
             ]
     return text
-
-
-def scales(
-    studies: Sequence[Study], shown: Sequence[Mapping[str, Any]], full: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
-    """What was trained, beside the paper's scale, on which data, where and by which revision; shown: of the roles."""
-    crops = {study.crops.name for study in studies}
-    crops |= {spec[part] for spec in shown for part in ("crops", "synthetic") if spec[part]}
-    people = {name: len(open_crops(Path("data/crops") / name, "train").ids) for name in crops}
-    compared = [provenance.scale_table(study, provenance.scale(study, people, full)) for study in studies]
-    return [provenance.origin(studies), provenance.notes(studies, people), folded("Scale of the trainings", *compared)]
-
-
-def speed(paper: Paper, complexity: Mapping[str, Any]) -> list[str]:
-    """The measured speed of those full-size networks that the paper's tables name, and of the reference."""
-    named = {network for table in paper.tables for row in table.rows for network in row.networks}
-    if not named:
-        return []
-    counted, machine = load("complexity"), load("complexity.environment")
-    timed = {name: counted[name] for name in complexity["networks"] if name in named or name == complexity["reference"]}
-    inputs = {name: complexity["networks"][name]["input"] for name in timed}
-    text = (
-        f"Images per second of full-size networks, {machine['hardware']}, threads: {machine['threads']}, PyTorch "
-        f"{machine['torch']}; ×: relative to `{complexity['reference']}`"
-    )
-    if len(set(map(tuple, inputs.values()))) > 1:
-        text += " at its own input, so that a smaller image is a part of the factor"
-    table = costs.speed_table(timed, inputs, complexity["batch_sizes"], complexity["reference"])
-    return [folded("Measured speed", f"{text}.", table)]
 
 
 def load(name: str) -> dict[str, Any]:

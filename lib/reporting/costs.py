@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import floor
+from typing import Any
 
-from lib.papers import Row, Table
+from lib.papers import Paper, Row, Table
 from lib.reporting.markdown import decimals_of, folded, markdown, number, signed
 from lib.reporting.names import pixels
 
@@ -62,6 +63,28 @@ def cost_table(table: Table, costs: Mapping[str, Mapping[str, float]]) -> str:
 def printed_costs(table: Table, row: Row) -> Sequence[str]:
     """What a row prints in the cost columns."""
     return row.printed[len(table.accuracy) :] or ("",) * len(table.cost)
+
+
+def speed(
+    paper: Paper, complexity: Mapping[str, Any], counted: Mapping[str, Any], machine: Mapping[str, Any]
+) -> list[str]:
+    """The measured speed of those full-size networks that the paper's tables name, and of the reference, folded.
+
+    complexity: what was asked for; counted: what came out; machine: on what.
+    """
+    named = {network for table in paper.tables for row in table.rows for network in row.networks}
+    if not named:
+        return []
+    timed = {name: counted[name] for name in complexity["networks"] if name in named or name == complexity["reference"]}
+    inputs = {name: complexity["networks"][name]["input"] for name in timed}
+    text = (
+        f"Images per second of full-size networks, {machine['hardware']}, threads: {machine['threads']}, PyTorch "
+        f"{machine['torch']}; ×: relative to `{complexity['reference']}`"
+    )
+    if len(set(map(tuple, inputs.values()))) > 1:
+        text += " at its own input, so that a smaller image is a part of the factor"
+    table = speed_table(timed, inputs, complexity["batch_sizes"], complexity["reference"])
+    return [folded("Measured speed", f"{text}.", table)]
 
 
 def speed_table(

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.data.crops import open_crops
 from lib.metrics.scores import evaluated
 from lib.reporting import Result, Study, named
 from lib.reporting.claims import NOT_RUN
-from lib.reporting.markdown import bullets, markdown
+from lib.reporting.markdown import bullets, folded, markdown
 from lib.reporting.names import network, pixels
 
 CHECK = "mini"  # the profile that checks that everything runs
@@ -89,6 +90,17 @@ def origin(studies: Sequence[Study]) -> str:
     results = {run: result for study in studies for run, result in study.results.items()}
     revision, hardware, torch = (environments(results, key) for key in ("revision", "hardware", "torch"))
     return f"Trained at revision {revision} with PyTorch {torch} on {hardware}."
+
+
+def scales(
+    studies: Sequence[Study], shown: Sequence[Mapping[str, Any]], full: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """What was trained, beside the paper's scale, on which data, where and by which revision; shown: of the roles."""
+    crops = {study.crops.name for study in studies}
+    crops |= {spec[part] for spec in shown for part in ("crops", "synthetic") if spec[part]}
+    people = {name: len(open_crops(Path("data/crops") / name, "train").ids) for name in crops}
+    compared = [scale_table(study, scale(study, people, full)) for study in studies]
+    return [origin(studies), notes(studies, people), folded("Scale of the trainings", *compared)]
 
 
 def warning(studies: Sequence[Study], full: Mapping[str, Mapping[str, Any]]) -> str:
