@@ -10,7 +10,7 @@ SOURCES = ("lib", "stages", "params.yaml", "dvc.yaml")
 
 
 def describe() -> dict[str, str | int]:
-    """Describe this process: git revision, hardware, threads, processes, torch and python versions.
+    """Describe this process: git revision, hardware, its arithmetic, threads, processes, torch and python versions.
 
     The revision ends in "-dirty" where code or parameters differ from the commit (results, which change in every run,
     do not count) and is "unknown" outside a git checkout. `hardware` is the GPU in use or else the CPU.
@@ -21,6 +21,7 @@ def describe() -> dict[str, str | int]:
     return {
         "revision": revision(),
         "hardware": gpu or cpu(),
+        "capability": capability(),
         "threads": torch.get_num_threads(),
         "processes": int(os.environ.get("WORLD_SIZE", 1)),
         "torch": torch.__version__,
@@ -52,9 +53,22 @@ def cores() -> int:
 
 def cpu() -> str:
     """Model name of the CPU."""
+    return cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def capability() -> str:
+    """What of the CPU's arithmetic results depend on: the kernels that PyTorch chooses, and units for bfloat16."""
+    import torch
+
+    there = (cpuinfo("flags") or cpuinfo("Features")).split()
+    units = [unit for unit in ("avx512_bf16", "amx_bf16", "bf16") if unit in there]
+    return ", ".join([torch.backends.cpu.get_cpu_capability(), *units])
+
+
+def cpuinfo(key: str) -> str:
+    """What Linux says of the first core under a key; nothing elsewhere."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")

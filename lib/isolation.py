@@ -55,7 +55,9 @@ def _answer(read: Callable[[Path], Value], path: Path, writing: int, seconds: in
         _limit(resource.RLIMIT_CPU, seconds)
         pages = Path("/proc/self/statm")  # elsewhere than on Linux the system does not bound it
         if pages.exists():
-            _limit(resource.RLIMIT_AS, int(pages.read_text().split()[0]) * resource.getpagesize() + memory)
+            _limit(
+                resource.RLIMIT_AS, int(pages.read_text(encoding="utf-8").split()[0]) * resource.getpagesize() + memory
+            )
         try:
             answer = read(path), None
         except Exception as error:

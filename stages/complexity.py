@@ -81,7 +81,7 @@ def main() -> None:
         metrics[name] = cost(count(training_network(entry), tuple(entry["input"])))
     for path, content in ((ENVIRONMENT, describe() | {"hardware": cpu()}), (METRICS, metrics)):
         with atomic(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def main(paper: str = "") -> None:
     metrics = {study.key: headlines(study, details) for study in studies}
     for name, content in ((paper, metrics), (f"{paper}.details", details)):
         with atomic(METRICS / f"{name}.json") as part:
-            part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+            part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with atomic(PLOTS / paper) as folder:
         folder.mkdir()
         for study in studies:
@@ -81,7 +81,7 @@ def headlines(study: Study, details: Mapping[str, Any]) -> dict[str, float]:
 
 def predicted_mean(study: Study) -> dict[str, NDArray]:
     """The mean pose of the training persons or hands, on those that the first run predicted."""
-    train = json.loads((Path("data/annotations") / study.key / "train.json").read_text())
+    train = json.loads((Path("data/annotations") / study.key / "train.json").read_text(encoding="utf-8"))
     one = next(iter(next(iter(study.results.values())).predictions.values()))
     predict = mean_hand if study.key in HANDS else mean_pose
     return predict(train, study.annotations, one["ids"]) | {"images": one["images"]}

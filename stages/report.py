@@ -59,14 +59,17 @@ def main(key: str = "") -> None:
     text += ["## Scale and provenance", *provenance.scales(studies, shown, full)]
     text += costs.speed(paper, load_spec("complexity"), load("complexity"), load("complexity.environment"))
     with atomic(Path("reports") / f"{key}.md") as part:
-        part.write_text("\n\n".join(block for block in text if block) + "\n")
+        part.write_text("\n\n".join(block for block in text if block) + "\n", encoding="utf-8")
 
 
 def leave_out_report(paper: Paper) -> None:
     """The report of a paper of which params.yaml asks for no run."""
     leave_out(Path("reports/figures") / paper.key)
     with atomic(Path("reports") / f"{paper.key}.md") as part:
-        part.write_text(f"# {paper.title} ({paper.venue})\n\nNot run: left out by benchmarks or rows of params.yaml.\n")
+        part.write_text(
+            f"# {paper.title} ({paper.venue})\n\nNot run: left out by benchmarks or rows of params.yaml.\n",
+            encoding="utf-8",
+        )
 
 
 def answer(
@@ -116,7 +119,7 @@ def printed(
 
 def load(name: str) -> dict[str, Any]:
     """The content of reports/metrics/<name>.json."""
-    return json.loads((METRICS / f"{name}.json").read_text())
+    return json.loads((METRICS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

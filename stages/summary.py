@@ -19,7 +19,7 @@ def main() -> None:
     """The claims by published study, those on the benchmarks' own images first; then this working copy's reports."""
     text = ["# Did it work?", *published(), "## This working copy", *here()]
     with atomic(REPORTS / "README.md") as part:
-        part.write_text("\n\n".join(block for block in text if block) + "\n")
+        part.write_text("\n\n".join(block for block in text if block) + "\n", encoding="utf-8")
 
 
 def published() -> list[str]:
@@ -74,7 +74,7 @@ def numbers(key: str) -> Iterable[list[str]]:
 
 def title(path: Path) -> str:
     """The first line of a markdown file without its heading marks."""
-    return path.read_text().split("\n", 1)[0].lstrip("# ")
+    return path.read_text(encoding="utf-8").split("\n", 1)[0].lstrip("# ")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from lib.codecs.simcc import SimccCodec
 from lib.data.batches import Batch
 from lib.errors import InputError
 from lib.metrics.scores import score
+from lib.reporting import Result, Study, provenance
 from lib.tasks.heatmap import Supervised
 from lib.tasks.pose import PoseRegression
 from lib.tasks.simcc import SimccSupervised
@@ -106,6 +107,11 @@ def test_a_teacher_that_explodes_on_a_few_stops_the_training_with_one_line():
     assert found["above_empty"] == 0.25
 
 
+def test_a_teacher_that_has_learned_nothing_may_teach():
+    found = look_at_teacher(*people([9.0, 9.0, 9.0, 40.0]), "fpd/t")
+    assert found["mean"] > 3 * found["median"] > 3 * found["empty"] and found["above_empty"] == 1
+
+
 def test_scores_say_on_how_many_persons_a_network_explodes():
     truth = np.random.default_rng(0).uniform(0, 99, (4, len(toy.JOINTS), 2))
     labels = np.dstack((truth, np.full(truth.shape[:2], 2)))
@@ -120,3 +126,18 @@ def test_scores_say_on_how_many_persons_a_network_explodes():
     strays = {"errors": np.array([1.0, 2.9, 3.1, 1000]), "empty_errors": np.ones(4)}
     found = score(annotations, predictions | strays)
     assert found.pop("exploding") == 50 and found == score(annotations, predictions)
+
+
+def test_a_report_says_how_good_a_teacher_was():
+    def taught(*medians: float) -> Result:
+        seen = {"mean": 2.5, "worst": 40.0, "empty": 3.0, "above_empty": 0.125}
+        record = {f"seed{seed}": {"teacher": seen | {"median": median}} for seed, median in enumerate(medians)}
+        return Result({"teacher": "fpd/t"}, record, {}, {})
+
+    alone = Result({"teacher": None}, {"seed0": {}}, {}, {})
+    text = provenance.teachers([Study("lsp", None, {}, {"a": alone, "b": taught(1.0, 3.0), "c": taught(9.0)})])
+    assert text == (
+        "* Teacher `fpd/t` on training crops, error of a person: median 2, mean 2.5, worst 40; an empty output has 3, "
+        "and 12.5 % of the persons are above it."
+    )
+    assert provenance.teachers([Study("lsp", None, {}, {"a": alone})]) == ""

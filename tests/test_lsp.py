@@ -155,6 +155,8 @@ def test_stage_prints_one_line(small: Path, tmp_path: Path, monkeypatch, capsys)
     (tmp_path / "data/raw").mkdir(parents=True)
     small.rename(tmp_path / "data/raw/lsp")
     monkeypatch.chdir(tmp_path)
+    Path("data/specs/convert").mkdir(parents=True)
+    Path("data/specs/convert/lsp.json").write_text("{}")
     convert.main("lsp")
     assert capsys.readouterr().out.startswith("lsp: 3 persons, 3 images, 30 joints, 1 dropped, ")
     assert load(tmp_path / "data/annotations/lsp")
@@ -207,7 +209,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(small: Path, tmp_path: Path, d
 
 
 def test_unknown_dataset_names_the_known():
-    with pytest.raises(InputError, match=r"unknown dataset 'lps'; known: .*lsp"):
+    with pytest.raises(InputError, match=r"dataset is 'lps' \(did you mean lsp\?\); known: .*lsp"):
         formats.get("lps")
 
 

@@ -186,6 +186,8 @@ def test_stage_prints_one_line(mat: Path, tmp_path: Path, monkeypatch, capsys):
     (tmp_path / "data/raw").mkdir(parents=True)
     mat.rename(tmp_path / "data/raw/mpii")
     monkeypatch.chdir(tmp_path)
+    Path("data/specs/convert").mkdir(parents=True)
+    Path("data/specs/convert/mpii.json").write_text("{}")
     convert.main("mpii")
     assert capsys.readouterr().out.startswith("mpii: 3 persons, 2 images, 9 joints, 1 dropped, ")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from lib.code import SILENT
+from lib.code import SILENT, closure
+from stages import NOT_CHOSEN
 from tests.graph import ROOT, Stage, load_stages
 
 SCRATCH = (".cache", "__pycache__", "data/downloads", ".pytest_cache")
@@ -92,8 +93,10 @@ def code(world: Path, stage: Stage) -> list[str]:
         return []  # it depends on all
     spec = json.loads((world / stage.spec).read_text(encoding="utf-8"))
     silent = [f"{name.replace('.', '/')}.py" for name in SILENT]
-    metrics = ["lib/metrics"] if stage.module == "stages.train" else []  # they draw validation curves
-    return [*spec.get("code", spec), *silent, *metrics]
+    # Metrics draw validation curves; ImageNet's weights are loaded where a run says so.
+    unused = ["lib/metrics", "lib/models/pretrained.py"] if stage.module == "stages.train" else []
+    own = closure([stage.module], world) if spec == NOT_CHOSEN else spec.get("code", spec)
+    return [*own, *silent, *unused]
 
 
 @pytest.fixture(scope="module")

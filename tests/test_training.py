@@ -19,7 +19,8 @@ from lib.models import build_model
 from lib.records import read_record
 from lib.runs import as_json
 from lib.tasks import build_task
-from lib.training import loop
+from lib.training import loop, seeds
+from lib.training.distributed import Process
 from lib.training.predict import predict
 from lib.weights import load_weights
 from tests import toy
@@ -133,6 +134,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(folder):
     assert weights[0] == weights[1] != weights[2]
 
 
+def test_a_teacher_is_looked_at_before_it_teaches(folder):
+    train(toy.run(name="teacher", epochs=1), 0)
+    train(toy.run(teacher="fpd/teacher", method="fpd", settings=DISTILLATION, epochs=1), 0)
+    seen = read_record("fpd/student")["seed0"]["teacher"]
+    assert seen.keys() == {"median", "mean", "worst", "empty", "above_empty"}
+    assert 0 < seen["median"] <= seen["worst"] and 0 <= seen["above_empty"] <= 1
+
+
 def test_a_distilled_run_saves_the_student_only(folder):
     train(toy.run(name="teacher", model={**toy.HOURGLASS, "stacks": 2}, epochs=1), 0)
     before = Path("models/fpd/teacher/seed0/weights.safetensors").read_bytes()
@@ -232,3 +241,14 @@ def test_a_changed_source_makes_the_revision_dirty_and_a_result_does_not(tmp_pat
     assert environment.revision(tmp_path) == clean
     (tmp_path / "lib/a.py").write_text("a = 2\n")
     assert environment.revision(tmp_path) == f"{clean}-dirty"
+
+
+def test_another_arithmetic_is_another_result(folder, monkeypatch):
+    """A processor with units for bfloat16 rounds differently: a seed that another one has finished does not count."""
+    run = toy.run(epochs=1)
+    prints = []
+    for capability in ("AVX512", "AVX512, avx512_bf16", "AVX512"):
+        monkeypatch.setattr("lib.training.seeds.capability", lambda known=capability: known)
+        prints.append(seeds.fingerprint(run, 0, {}, Process(), {}))
+    assert prints[0] == prints[2] != prints[1]
+    assert environment.capability().split(", ")[0] == torch.backends.cpu.get_cpu_capability()

@@ -49,7 +49,7 @@ class Crops:
 
 def open_crops(folder: Path, split: str) -> Crops:
     """Open the split "train" or "val" of a folder that `pack` wrote."""
-    meta = json.loads((folder / "meta.json").read_text())
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     there = [name for name in (*ARRAYS, *HANDS) if name in ARRAYS or (folder / split / f"{name}.npy").exists()]
     maps = [name for name in ("images", "depth") if name == "images" or (folder / split / f"{name}.npy").exists()]
     return Crops(

@@ -103,7 +103,7 @@ def verify(file: Path, origin: str, archive: Archive, record: Path) -> None:
     if archive.sha256 is None and not record.exists():
         recognise(file, archive.file, origin)
         with atomic(record) as temporary:
-            temporary.write_text(f"{digest}  {archive.file}\n")
+            temporary.write_text(f"{digest}  {archive.file}\n", encoding="utf-8")
         return
     wanted = archive.sha256 or recorded(record)
     if digest != wanted:
@@ -188,14 +188,14 @@ def attempt(url: str, part: Path) -> None:
             part.write_bytes(b"")
             if validator(response):
                 with atomic(state_of(part)) as temporary:
-                    temporary.write_text(json.dumps({"url": url, "validator": validator(response)}))
+                    temporary.write_text(json.dumps({"url": url, "validator": validator(response)}), encoding="utf-8")
         receive(response, url, part, offset, total)
 
 
 def begun(part: Path) -> dict[str, str]:
     """Of which version of which URL `part` is the beginning; nothing where that is not known."""
     try:
-        state = json.loads(state_of(part).read_text()) if part.exists() else {}
+        state = json.loads(state_of(part).read_text(encoding="utf-8")) if part.exists() else {}
     except (FileNotFoundError, ValueError):
         return {}
     return state if isinstance(state, dict) and state.keys() == {"url", "validator"} else {}

@@ -88,11 +88,11 @@ def pack(
             "subset": subset,
             "dataset": info,
         }
-        (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
+        (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
         judges = {"test": _load(annotations / "val.json", subset)}
         judges["heldout"] = set_aside(_load(annotations / "train.json", subset))
         for validation, document in judges.items():
-            (folder / ANNOTATIONS[validation]).write_text(json.dumps(document))
+            (folder / ANNOTATIONS[validation]).write_text(json.dumps(document), encoding="utf-8")
 
 
 def set_aside(document: dict) -> dict:
@@ -108,7 +108,7 @@ def set_aside(document: dict) -> dict:
 
 def _load(source: Path, subset: str | None) -> dict:
     """The annotations of one split: all, or those of a subset of the images."""
-    document = json.loads(source.read_text())
+    document = json.loads(source.read_text(encoding="utf-8"))
     if subset is None:
         return document
     images = [image for image in document["images"] if image.get("subset") == subset]

@@ -155,7 +155,9 @@ def synthesize(
     what = f"MANO's {source['file']}" if source else "this project's own hand model, not MANO's"
     info = {"dataset": "mano", "source": "synthetic", "note": f"hands rendered from {what}"}
     meta = {"joints": JOINTS, "flip_pairs": [], "upper_body": [], "input": size, "dataset": info, "hand_model": source}
-    (folder / "crops/meta.json").write_text(json.dumps(meta | {"camera": CAMERA.tolist()}, indent=2) + "\n")
+    (folder / "crops/meta.json").write_text(
+        json.dumps(meta | {"camera": CAMERA.tolist()}, indent=2) + "\n", encoding="utf-8"
+    )
     with atomic(out) as part:
         remove(folder / "rows")  # the marks of what is done must not outlive the images
         shutil.move(folder / "crops", part)

@@ -21,7 +21,9 @@ PERSON = 1
 
 def coco_ap(annotations: Path | str, results: Path | str) -> dict[str, float]:
     """COCO's ten keypoint metrics of a results file, `average_precision` of the two JSON files."""
-    return average_precision(json.loads(Path(annotations).read_text()), json.loads(Path(results).read_text()))
+    return average_precision(
+        json.loads(Path(annotations).read_text(encoding="utf-8")), json.loads(Path(results).read_text(encoding="utf-8"))
+    )
 
 
 def average_precision(

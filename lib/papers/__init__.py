@@ -144,7 +144,7 @@ def load_paper(key: str) -> Paper:
     path = FOLDER / f"{key}.yaml"
     if not path.is_file():
         raise InputError(f"which paper? {key!r} is none; known: {', '.join(paper_keys())}")
-    content = yaml.load(path.read_text(), Loader=yaml.BaseLoader)
+    content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     parts: dict[str, Any] = {name: tuple(content[name]) for name in ("decisions", "contradictions")}
     parts["benchmarks"] = {
         name: Benchmark(**entry | {"gain": tuple(entry.get("gain", ()))})

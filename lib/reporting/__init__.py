@@ -55,7 +55,7 @@ class Study:
 
 def load_specs(paper: str) -> dict[str, dict[str, Any]]:
     """What each run of a paper trains at the paper's own scale, by run: data/specs/<paper>.json."""
-    return json.loads((Path("data/specs") / f"{paper}.json").read_text())["runs"]
+    return json.loads((Path("data/specs") / f"{paper}.json").read_text(encoding="utf-8"))["runs"]
 
 
 def load_studies(paper: Paper) -> list[Study]:
@@ -134,7 +134,7 @@ def named(reference: str | None) -> str | None:
 
 def load_details(paper: str) -> dict[str, dict[str, Any]]:
     """Benchmark, persons, standard error and scores by seed of each run: reports/metrics/<paper>.details.json."""
-    return json.loads((Path("reports/metrics") / f"{paper}.details.json").read_text())
+    return json.loads((Path("reports/metrics") / f"{paper}.details.json").read_text(encoding="utf-8"))
 
 
 def seed_scores(details: Mapping[str, Any]) -> dict[int, dict[str, float]]:

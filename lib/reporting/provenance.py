@@ -100,7 +100,7 @@ def scales(
     crops |= {spec[part] for spec in shown for part in ("crops", "synthetic") if spec[part]}
     people = {name: len(open_crops(Path("data/crops") / name, "train").ids) for name in crops}
     compared = [scale_table(study, scale(study, people, full)) for study in studies]
-    return [origin(studies), notes(studies, people), folded("Scale of the trainings", *compared)]
+    return [origin(studies), notes(studies, people), teachers(studies), folded("Scale of the trainings", *compared)]
 
 
 def warning(studies: Sequence[Study], full: Mapping[str, Mapping[str, Any]]) -> str:
@@ -158,10 +158,27 @@ def notes(studies: Sequence[Study], people: Mapping[str, int]) -> str:
     for study in studies:
         for crops in dict.fromkeys(result.spec["synthetic"] for result in study.results.values()):
             if crops:
-                meta = json.loads((Path("data/crops") / crops / "meta.json").read_text())
+                meta = json.loads((Path("data/crops") / crops / "meta.json").read_text(encoding="utf-8"))
                 added = f"{people[crops]:,} rendered {study.benchmark.noun} added to its training"
                 lines.append(f"{study.benchmark.name}, {added}: {meta['dataset']['note']}.")
     return bullets(lines)
+
+
+def teachers(studies: Sequence[Study]) -> str:
+    """How far each teacher's outputs were from the labels, on training crops and in the mode in which it taught."""
+    lines = {}
+    for result in (result for study in studies for result in study.results.values()):
+        seen = [record["teacher"] for record in result.record.values() if "teacher" in record]
+        if seen and result.spec["teacher"] not in lines:
+            middle, mean, zero, above = (
+                sum(one[key] for one in seen) / len(seen) for key in ("median", "mean", "empty", "above_empty")
+            )
+            lines[result.spec["teacher"]] = (
+                f"* Teacher `{result.spec['teacher']}` on training crops, error of a person: median {middle:.3g}, mean "
+                f"{mean:.3g}, worst {max(one['worst'] for one in seen):.3g}; an empty output has {zero:.3g}, and "
+                f"{100 * above:.1f} % of the persons are above it."
+            )
+    return "\n".join(lines.values())
 
 
 def seeds_of(results: Mapping[str, Result]) -> list[int]:

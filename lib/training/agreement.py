@@ -41,17 +41,18 @@ def look_at_teacher(teacher: Task, batches: Batches, name: str) -> dict[str, flo
 
     teacher: the task of labels alone around it, whose codec fits its input. Returns median, mean and worst error, the
     median of an empty output's, and the share of persons above theirs. Raises InputError where the mean is beyond
-    STRAY medians: then a few persons' outputs are of another size than all others', and a student learns little else.
+    STRAY medians of a teacher that has learned something: then a few persons' outputs are of another size than all
+    others', and a student learns little else. One that is worse than an empty output teaches nothing anyway.
     """
     found, zeros = errors(teacher, taught(batches))
-    median, mean = float(np.median(found)), float(found.mean())
-    if mean > STRAY * median:
+    median, mean, zero = float(np.median(found)), float(found.mean()), float(np.median(zeros))
+    if STRAY * median < mean and median < zero:
         raise InputError(
             f"the teacher {name} has errors of {median:.3g} (median) and {mean:.3g} (mean), at worst "
             f"{found.max():.3g}, on {len(found)} training persons: a few of its outputs explode and would be all that "
             "a student learns; train it on, with larger batches, or with fewer halvings"
         )
-    figures = {"median": median, "mean": mean, "worst": float(found.max()), "empty": float(np.median(zeros))}
+    figures = {"median": median, "mean": mean, "worst": float(found.max()), "empty": zero}
     return {key: round(value, 4) for key, value in figures.items()} | {
         "above_empty": round(float((found > zeros).mean()), 4)
     }

@@ -14,7 +14,7 @@ import torch
 from lib.data.batches import Augmentation, Batches, evenly_spaced
 from lib.data.crops import join, open_crops
 from lib.data.persons import Persons, open_persons
-from lib.environment import describe
+from lib.environment import capability, describe
 from lib.files import atomic, write_csv
 from lib.metrics.scores import score
 from lib.models import build_model
@@ -66,6 +66,8 @@ def fingerprint(run: Run, seed: int, code: Mapping[str, str], process: Process, 
     }
     inputs |= {role: contents([path]) for role, path in weights.items() if path.is_file()}
     arithmetic = {"processes": process.world, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    if process.device.type == "cpu":
+        arithmetic["capability"] = capability()
     parts = {"run": settings, "seed": seed, "code": code, "inputs": inputs, "device": process.device.type, **arithmetic}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

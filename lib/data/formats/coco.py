@@ -100,7 +100,7 @@ def convert(raw: Path, out: Path) -> dict[str, int]:
 
         def write(name: str, images: list[dict], annotations: list[dict]) -> None:
             content = {"info": info, "images": images, "annotations": annotations, "categories": categories}
-            (folder / f"{name}.json").write_text(json.dumps(content))
+            (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
 
         for split in ("train", "val"):
             images, annotations, category, counts = _convert_split(raw, split)

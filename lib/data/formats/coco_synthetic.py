@@ -127,6 +127,6 @@ def write_synthetic(out: Path, *, train: int, val: int, seed: int) -> None:
                 (folder / f"{split}2017" / images[-1]["file_name"]).write_bytes(data.tobytes())
             content = {"info": {"description": "synthetic people"}, "images": images, "annotations": annotations}
             path = folder / "annotations" / f"person_keypoints_{split}2017.json"
-            path.write_text(json.dumps(content | {"categories": [CATEGORY]}))
+            path.write_text(json.dumps(content | {"categories": [CATEGORY]}), encoding="utf-8")
         path = folder / "person_detection_results" / "COCO_val2017_detections_synthetic_person.json"
-        path.write_text(json.dumps(detections))
+        path.write_text(json.dumps(detections), encoding="utf-8")

@@ -75,4 +75,4 @@ def write(out: Path, count: dict[str, int], seed: int) -> None:
             for field, values in (("K", camera), ("xyz", xyz), ("scale", scale_of(xyz))):
                 content[field].append(values.tolist())
         for field, values in content.items():
-            (out / f"{name}_{field}.json").write_text(json.dumps(values))
+            (out / f"{name}_{field}.json").write_text(json.dumps(values), encoding="utf-8")

@@ -74,4 +74,4 @@ def check_camera(where: str, camera: NDArray) -> None:
 def write(path: Path, info: dict, images: list[dict], annotations: list[dict]) -> None:
     """Write one split as COCO keypoints."""
     content = {"info": info, "images": images, "annotations": annotations, "categories": [CATEGORY]}
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")

@@ -151,7 +151,7 @@ def convert(raw: Path, out: Path) -> dict[str, int]:
             images = [image for image, annotation in records if annotation]
             annotations = [annotation for _, annotation in records if annotation]
             content = {"info": info, "images": images, "annotations": annotations}
-            (folder / f"{split}.json").write_text(json.dumps(content | {"categories": [category]}))
+            (folder / f"{split}.json").write_text(json.dumps(content | {"categories": [category]}), encoding="utf-8")
             counts["persons"] += len(annotations)
             counts["images"] += len(images)
             counts["joints"] += sum(annotation["num_keypoints"] for annotation in annotations)

@@ -196,5 +196,5 @@ def convert(raw: Path, out: Path) -> dict[str, int]:
     with atomic(out) as folder:
         folder.mkdir()
         for split, document in documents.items():
-            (folder / f"{split}.json").write_text(json.dumps(document | {"categories": [CATEGORY]}))
+            (folder / f"{split}.json").write_text(json.dumps(document | {"categories": [CATEGORY]}), encoding="utf-8")
     return counts

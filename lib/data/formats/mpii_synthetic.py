@@ -198,7 +198,7 @@ def _write_json(path: Path, listed: list[Person]) -> None:
         joints = np.where(labelled[:, None], person.joints[:, :2], -1).tolist()
         row = {"joints_vis": labelled.astype(int).tolist(), "joints": joints}
         rows.append(row | {"image": person.image, "scale": person.scale, "center": person.centre})
-    path.write_text(json.dumps(rows))
+    path.write_text(json.dumps(rows), encoding="utf-8")
 
 
 def _ground_truth(listed: list[Person]) -> dict:

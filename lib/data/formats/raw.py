@@ -14,7 +14,7 @@ FARTHEST = 1e6  # px from an image's corner: what lies farther away is a mistake
 def source(raw: Path) -> str:
     """Where the data come from: "synthetic", "official" or "local"."""
     record = raw / "SOURCE.json"
-    return json.loads(record.read_text())["source"] if record.exists() else "local"
+    return json.loads(record.read_text(encoding="utf-8"))["source"] if record.exists() else "local"
 
 
 def require_images(folder: Path, names: Iterable[str]) -> None:
