@@ -1,80 +1,80 @@
-"""Write reports/README.md, the index of the papers' reports: `python -m stages.summary`."""
+"""Write reports/README.md, what the studies say about each paper's claims: `python -m stages.summary`."""
 
-import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from lib.files import atomic
+from lib.files import atomic, read_csv
 from lib.metrics.scores import HEADLINE, unit_of
 from lib.papers import load_paper, paper_keys
-from lib.reporting import load_results, on_benchmark
-from lib.reporting.provenance import environments, seeds_of
-from lib.reporting.tables import NOT_RUN, markdown, with_spread
+from lib.reporting import claims, headline, load_details
+from lib.reporting.markdown import bullets, markdown, with_spread
+from lib.reporting.provenance import CHECK, CHECKED
 from stages import load_spec, run
 
 REPORTS = Path("reports")
+STUDIES = ("published", "archive")  # folders: made by `python -m stages.publish`, and by hand before there was that
 
 
 def main() -> None:
-    """A row per evaluated paper and benchmark from metrics and runs, then links to the published results."""
-    header = ["paper", "benchmark", "result", "profile", "data", "seeds", "revision", "hardware"]
-    evaluated = [key for key in paper_keys() if (REPORTS / "metrics" / f"{key}.json").is_file()]
-    rows = [row for key in evaluated for row in paper_rows(key)]
-    text = ["# Reports", markdown(header, rows, len(header))]
-    published = published_links(REPORTS / "published")
-    if published:
-        text += ["## Published results", "\n".join(published)]
+    """The claims by published study, those on the benchmarks' own images first; then this working copy's reports."""
+    text = ["# Did it work?", *published(), "## This working copy", *here()]
     with atomic(REPORTS / "README.md") as part:
-        part.write_text("\n\n".join(text) + "\n")
+        part.write_text("\n\n".join(block for block in text if block) + "\n", encoding="utf-8")
 
 
-def paper_rows(key: str) -> list[list[str]]:
-    """Per benchmark: the link to the report, the one number of each role, and what these come from."""
-    paper = load_paper(key)
-    metrics = json.loads((REPORTS / "metrics" / f"{key}.json").read_text())
-    trained = load_results(Path("models") / key, metrics)
-    rows = []
-    for name, benchmark in paper.benchmarks.items():
-        results = on_benchmark(trained, name)
-        numbers = [f"{role} {headline(metrics.get(run), name)}" for role, run in benchmark.roles.items()]
-        rows.append(
-            [
-                f"[{paper.title}]({key}.md)",
-                benchmark.name,
-                "<br>".join([f"{benchmark.metric}, {unit_of(HEADLINE[name]).symbol}:", *numbers]),
-                f"`{load_spec(key)['profile']}`",
-                data_source(name) if results else NOT_RUN,
-                ", ".join(map(str, seeds_of(results))),
-                environments(results, "revision"),
-                environments(results, "hardware"),
-            ]
-        )
-    return rows
+def published() -> list[str]:
+    """A line per claim that a published study has tried, and a link to each study."""
+    found = {path.parent: read_csv(path) for name in STUDIES for path in sorted((REPORTS / name).glob("*/claims.csv"))}
+    if not found:
+        return ["No study has been published: `python -m stages.publish` does it."]
+    order = sorted(found, key=lambda folder: found[folder][0]["images"] == claims.DRAWN)
+    links = {folder: f"{folder.relative_to(REPORTS).as_posix()}/README.md" for folder in order}
+    rows = [
+        [f"[{entry['paper'].upper()}]({links[folder]})", *line(entry)]
+        for folder in order
+        for entry in found[folder]
+        if entry["headline"]
+    ]
+    header = ["paper", "claim", "on", "paper's gain", "elsewhere", "our gain", "verdict"]
+    return [
+        markdown(header, rows, len(header)),
+        claims.RULE,
+        "## Studies",
+        bullets(f"[{title(folder / 'README.md')}]({links[folder]})" for folder in order),
+    ]
 
 
-def data_source(benchmark: str) -> str:
-    """Where the images of an evaluated benchmark come from."""
-    annotations = json.loads((Path("data/annotations") / benchmark / "val.json").read_text())
-    return annotations["info"]["source"]
+def line(entry: Mapping[str, str]) -> list[str]:
+    """The cells of a claim without its paper."""
+    on = f"{entry['on']}, {entry['images']}" if entry["images"] == claims.DRAWN else entry["on"]
+    shown = (entry["claim"], on, entry["printed"], entry["elsewhere"], claims.measured(entry))
+    return [*shown, f"**{entry['verdict']}**"]
 
 
-def headline(metrics: dict[str, Any] | None, benchmark: str) -> str:
-    """The benchmark's one number of a run, with its spread."""
-    if metrics is None:
-        return NOT_RUN
-    name = HEADLINE[benchmark]
-    return with_spread(metrics[name], metrics.get("std", {}).get(name), unit_of(name).decimals)
+def here() -> list[str]:
+    """The reports of this working copy: a sentence where their profile checks only, else the roles' numbers."""
+    evaluated = [key for key in paper_keys() if (REPORTS / "metrics" / f"{key}.details.json").is_file()]
+    checked = {key for key in evaluated if load_spec(key)["profile"] == CHECK}
+    text = [CHECKED.partition(";")[0] + "."] if checked else []
+    text.append(bullets(f"[{load_paper(key).title}]({key}.md)" for key in evaluated))
+    rows = [row for key in evaluated if key not in checked for row in numbers(key)]
+    return [*text, markdown(["paper", "benchmark", "role", "result"], rows, 4) if rows else ""]
 
 
-def published_links(folder: Path) -> list[str]:
-    """A link to every report below the folder, with its title line."""
-    paths = sorted(folder.glob("*/*.md"))
-    return [f"* [{title(path)}]({path.relative_to(REPORTS).as_posix()}) – {path.parent.name}" for path in paths]
+def numbers(key: str) -> Iterable[list[str]]:
+    """The one number of each role that was trained, with its spread."""
+    details = load_details(key)
+    for name, benchmark in load_paper(key).benchmarks.items():
+        unit = unit_of(HEADLINE[name])
+        for role, trained in benchmark.roles.items():
+            if trained in details:
+                value = with_spread(*headline(details[trained]), unit.decimals)
+                yield [f"[{key.upper()}]({key}.md)", benchmark.name, role, f"{benchmark.metric} {value} {unit.symbol}"]
 
 
 def title(path: Path) -> str:
     """The first line of a markdown file without its heading marks."""
-    return path.read_text().split("\n", 1)[0].lstrip("# ")
+    return path.read_text(encoding="utf-8").split("\n", 1)[0].lstrip("# ")
 
 
 if __name__ == "__main__":

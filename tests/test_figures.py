@@ -20,8 +20,8 @@ from lib.reporting.figures import (
     View,
     classes,
     curves,
-    histories,
     people,
+    scatter,
     transfer,
 )
 from lib.weights import save_weights
@@ -45,11 +45,20 @@ def test_figures_stay_small(tmp_path):
     transfer([example], tmp_path / "transfer.png")
     view, found = View(noise, panel, 3.0), Classes("t", {"teacher": np.full(64, 1 / 64)}, 60)
     classes([[view] * 3] * 2, [[found] * 2] * 2, [(0, 1)], JOINTS, tmp_path / "classes.png")
-    curves({"a": [{"threshold": "0", "pck": "0"}, {"threshold": "1", "pck": "9"}]}, "a", "x", "y", tmp_path / "c.png")
-    histories({"a": [[{"epoch": "1", "val_ap": "9"}]]}, "val_ap", "b", "y", tmp_path / "h.png")
+    chance = [(0, 1), (1, 1), (2, 1)]
+    assert curves({"teacher": [(0, 0), (1, 9), (2, 10)], "mean pose": chance}, "x", "y", tmp_path / "c.png")
+    scatter({"64 × 64": {"HRNet": (0.6, 75.0), "Dark": (0.6, 75.1)}}, "FLOPs", "PCKh", tmp_path / "s.png")
     for path in tmp_path.iterdir():
         assert 1000 < path.stat().st_size <= BYTES
         assert Image.open(path).size[0] > 300
+
+
+def test_curves_of_two_points_are_none(tmp_path):
+    """Nor is the mean pose alone a figure."""
+    path = tmp_path / "c.png"
+    chance = [(0, 1), (1, 1), (2, 1)]
+    assert not curves({"student": [(1, 5.0), (2, 6.0)], "mean pose": chance}, "epoch", "y", path)
+    assert not path.exists()
 
 
 def test_person_panels_count_joints_and_move_with_the_frame(images):

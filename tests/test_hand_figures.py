@@ -17,7 +17,7 @@ from lib.reporting.figures import BYTES
 from lib.reporting.hands import camera_of, claims, gain, near, predicted_hands, prior_table, rendered_hands
 from stages import evaluate, report, summary
 from tests.hand_projects import CAMERA, hand, write_project
-from tests.markdown import find, section
+from tests.markdown import cells, find, section
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = "ResNet-10, width 8, 64 × 64 px"  # a network of the profile `mini`
@@ -58,65 +58,65 @@ def text(tree, monkeypatch) -> str:
 
 
 def test_metrics_are_errors_and_areas(text):
-    metrics = json.loads(Path("reports/metrics/cmkg.json").read_text())
+    details = json.loads(Path("reports/metrics/cmkg.details.json").read_text())
     # 20 of 21 joints are off by 20.475 mm, the wrist is in its place.
-    one = metrics["stb_prior_l2"]
-    assert (one["epe"], one["seeds"], one["persons"]) == (pytest.approx(19.5), 2, 10)
-    outside = 20 / 21  # until the next threshold, 21 mm
-    assert one["auc_20_50"] == pytest.approx(1 - outside / 30 * 0.5, abs=1e-6)
-    assert one["auc_0_50"] == pytest.approx(1 - outside * 20.5 / 50, abs=1e-6)
-    assert metrics["rhd_cmkd_r18"]["std"]["epe"] == pytest.approx(6 / 2**0.5, abs=1e-4)
-    chance = {name for name in metrics if name.endswith("mean_pose")}
+    one = details["stb_prior_l2"]
+    assert (one["persons"], one["images"], list(one["seeds"])) == (10, "drawn", ["0", "1"])
+    scores, outside = one["seeds"]["0"], 20 / 21  # until the next threshold, 21 mm
+    assert scores["epe"] == pytest.approx(19.5)
+    assert scores["auc_20_50"] == pytest.approx(1 - outside / 30 * 0.5, abs=1e-6)
+    assert scores["auc_0_50"] == pytest.approx(1 - outside * 20.5 / 50, abs=1e-6)
+    chance = {name for name in details if name.endswith("mean_pose")}
     assert chance == {f"{dataset}_mean_pose" for dataset in ("rhd", "stb", "freihand")}
-    curve = read_csv(Path("reports/plots/cmkg/pck/stb_prior_l2.csv"))
+    metrics = json.loads(Path("reports/metrics/cmkg.json").read_text())
+    assert metrics["rhd"]["CMKD ±"] == pytest.approx(6 / 2**0.5, abs=1e-4)
+    curve = read_csv(Path("reports/plots/cmkg/stb_pck.csv"))
     assert [row["threshold"] for row in curve] == [f"{mm}.0" for mm in range(51)]
-    assert (float(curve[20]["pck"]), float(curve[22]["pck"])) == (pytest.approx(100 / 21, abs=1e-4), 100)
-    history = read_csv(Path("reports/plots/cmkg/history/stb_none.csv"))
-    assert history[1] == {"epoch": "2", "loss": "3000.0", "validation": "25.5"}
+    assert (float(curve[20]["CMKG"]), float(curve[22]["CMKG"])) == (pytest.approx(100 / 21, abs=1e-4), 100)
+    history = read_csv(Path("reports/plots/cmkg/stb_history.csv"))
+    assert (history[1]["epoch"], history[1]["no regulariser"]) == ("2", "25.5")
 
 
 def test_report_of_hands(text):
     headings = [line.split(" – ")[0] for line in text.splitlines() if line.startswith("## Table")]
     assert headings == ["## Table 1", "## Table 2", "## Table 3"]
-    top = text.split("## Table 1")[0]
-    assert "The numbers on RHD, STB and FreiHAND are no reproduction." in top
-    assert "* RHD, 6 rendered hands added to its training: hands of bones for mano." in top
-    assert "* STB here: hands of bones for stb." in top
-    assert find(top, "training hands")[2::2] == ["26", "20", "20"]
-    assert find(top, "evaluated hands")[2::2] == ["10"] * 3
-    assert find(top, "epochs: RGB")[1:3] == ["not stated", "2 + 2"]
-    assert find(top, "network: teacher")[1:3] == ["ResNet-18", "ResNet-10, width 8"]
+    below = section(text, "Scale and provenance")
+    assert "* RHD, 6 rendered hands added to its training: hands of bones for mano." in below
+    assert "* STB here: hands of bones for stb." in below
+    scales = [cells(line) for line in below.splitlines() if line.startswith("| ")]
+
+    def here(name: str) -> list[list[str]]:
+        return [line[1:] for line in scales if line[0] == name]
+
+    assert [line[1] for line in here("training hands")] == ["26", "20", "20"]
+    assert here("epochs: RGB") == [["not stated", "2 + 2"]]
+    assert here("network: teacher") == [["ResNet-18", "ResNet-10, width 8"]]
 
     table = section(text, "Table 1")
-    row = " / ".join(f"`{run}` ({SMALL})" for run in ("rhd_rgb_r18_aug", "rhd_depth_r18_aug", "rhd_cmkd_r18"))
-    printed = find(table, f"**ours** {row}")
+    lines = [cells(line) for line in table.splitlines() if line.startswith("| ")]
+    row = next(number for number, line in enumerate(lines) if line[:2] == ["L_ACT, L_ATT, 𝒜", "ResNet-18"])
     # 31.5, 33.6 against 21, 27.3 on 20 of 21 joints: differences 10 and 6 mm.
-    assert printed[3:] == ["**31.00 ± 1.41**", "**11.00 ± 1.41**", "**23.00 ± 4.24**", "**8.00 ± 2.83**"]
-    lines = table.splitlines()
-    below = lines[next(number for number, line in enumerate(lines) if row in line) + 1]
-    assert [cell.strip() for cell in below.strip("|").split("|")][3:] == ["+7.93", "−1.06", "+2.11", "+5.82"]
-    assert find(table, f"**ours** `rhd_start_r18_aug` ({SMALL})")[1:] == [
-        *("first half, 𝒜", "ResNet-18", "**40.00 ± 0.00**", "", "", ""),
-    ]
-    assert find(table, "**ours** `rhd_mean_pose`")[4:] == ["", "", ""]
+    ours = ["**31.00 ± 1.41**", "**11.00 ± 1.41**", "**23.00 ± 4.24**", "**8.00 ± 2.83**"]
+    assert lines[row + 1] == ["**ours**", "", *ours]
+    assert ["first half, 𝒜", "ResNet-18", "**40.00 ± 0.00**", "", "", ""] in lines
+    assert f"L_ACT, L_ATT, 𝒜, ResNet-18: `rhd_cmkd_r18` ({SMALL})" in table
 
     table = section(text, "Table 2")
     assert "AUC, 20–50 mm in steps of 1 mm" in table and "AUC, 0–50 mm in steps of 1 mm" in table
-    ours = find(table, f"**ours** `stb_prior_l2` ({SMALL})")[2:]
-    assert ours[:2] == ["**19.50 ± 0.00**", "**21.50 ± 1.41**"]
-    assert ours[2] == "**0.984 ± 0.000**" and ours[4] == "**0.610 ± 0.000**"
-    assert find(table, f"**ours** `stb_none` ({SMALL})")[3] == ""
-    assert set(find(table, "**ours** `stb_l1_1e_4`")[2:]) == {"not run"}
-    table = section(text, "Table 3")
-    assert find(table, f"**ours** `freihand_a_none` / `freihand_a_l2` / `freihand_a_prior` ({SMALL})")[2:] == [
-        *("not run", "not run", "not run", "**10.00 ± 0.00**", "not run"),
-    ]
+    lines = [cells(line) for line in table.splitlines() if line.startswith("| ")]
+    row = next(number for number, line in enumerate(lines) if line[0] == "ℛ, ℓ2-regularized")
+    ours = ["**19.50 ± 0.00**", "**21.50 ± 1.41**", "**0.984 ± 0.000**"]
+    assert lines[row + 1][1:4] == ours and lines[row + 1][5] == "**0.610 ± 0.000**"
+    row = next(number for number, line in enumerate(lines) if line[0] == "ℓ1, σ = 1.0 × 10⁻⁴")
+    assert lines[row + 1][0] != "**ours**"  # not run
+    lines = [cells(line) for line in section(text, "Table 3").splitlines() if line.startswith("| ")]
+    row = next(number for number, line in enumerate(lines) if line[0] == "FreiHAND [60], 𝒜")
+    assert lines[row + 1] == ["**ours**", "", "", "", "**10.00 ± 0.00**", ""]
 
-    effects = section(text, "Effects")
-    assert find(effects, "`rhd_cmkd_r18` − `rhd_rgb_r18_aug`")[1:] == ["seed 0", "seed 1", "mean ± std"]
-    assert "a difference of −21.50 mm of EPE, 95 % interval" in effects
-    assert "the learned regulariser lowers the EPE (lower is better)." in effects
-    assert "The paper reports −7.49 EPE and +0.072 AUC (Table 2)." in effects
+    claims = section(text, "Claims")
+    shown = [cells(line) for line in claims.splitlines() if line.startswith("| Both losses help")]
+    assert shown[1][2:] == ["+2.18, Table 1", ""]  # a profile that checks has no verdicts
+    assert "| `rhd_cmkd_r18` − `rhd_rgb_r18_aug` | 0: +10.00, 1: +6.00 |" in claims  # mm less
     decisions = section(text, "Decisions")
     assert "`settings.norm: l2`" in decisions and "`settings.attention: 1000`" in decisions
     assert "Measured speed" not in text  # no network of the paper is counted
@@ -124,23 +124,14 @@ def test_report_of_hands(text):
 
 def test_figures_of_hands(text):
     drawn = {path.name for path in Path("reports/figures/cmkg").iterdir()}
-    every = {f"{dataset}_{name}.png" for dataset in ("rhd", "stb", "freihand") for name in ("pck", "history", "hands")}
-    assert drawn == every | {"stb_weights.png", "stb_rendered.png"}
+    every = {f"{dataset}_{name}.png" for dataset in ("rhd", "stb", "freihand") for name in ("pck", "hands")}
+    assert drawn == every | {"stb_weights.png", "stb_rendered.png", "rhd_gain.png", "stb_gain.png"}
     assert {name for name in drawn if f"](figures/cmkg/{name})" in text} == drawn
     for path in Path("reports/figures/cmkg").iterdir():
         assert 1000 < path.stat().st_size <= BYTES and Image.open(path).size[0] > 300
-    shares = ["0 %", "1 %", "5 %", "25 %", "50 %", "75 %", "95 %", "99 %", "100 %"]
-    assert find(text, "φ of")[1:] == [*shares, "positive", "negative"]
-    phi = find(text, "`rhd_prior_l2`")
-    assert (phi[1], phi[5], phi[9]) == ("−6.0e−06", "0.0e+00", "8.0e−06")
-    assert phi[10:] == ["40.0 %", "40.0 %"]
-
-
-def test_summary_of_hands(text):
-    rows = [line for line in Path("reports/README.md").read_text().splitlines() if "](cmkg.md)" in line]
-    assert len(rows) == 3 and "EPE, mm:<br>teacher 11.00 ± 1.41<br>RGB 31.00 ± 1.41<br>CMKD 23.00 ± 4.24" in rows[
-        0
-    ].replace("\u00a0", " ")
+    assert find(text, "50 % of φ below")[1:] == ["0.0e+00"]
+    assert (find(text, "0 % of φ below")[1], find(text, "100 % of φ below")[1]) == ("−6.0e−06", "8.0e−06")
+    assert (find(text, "positive")[1], find(text, "negative")[1]) == ("40.0 %", "40.0 %")
 
 
 def test_camera_is_found_from_one_hand():
@@ -195,4 +186,5 @@ def test_claims_follow_from_the_numbers():
     text = claims([(narrow, wide), (wide, narrow), (wide, narrow)])
     assert "it is sharper here in 1 of 3 seeds" in text and "it is wider here in 1 of 3 seeds" in text
     assert "wider here in 0 of 1 seeds" in claims([(wide, wide)])
-    assert find(prior_table({"a": np.array([-1.0, 1, 1, 0])}), "`a`")[-2:] == ["50.0 %", "25.0 %"]
+    table = prior_table({"a": np.array([-1.0, 1, 1, 0])})
+    assert (find(table, "positive")[1], find(table, "negative")[1]) == ("50.0 %", "25.0 %")

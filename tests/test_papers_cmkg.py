@@ -7,7 +7,7 @@ import pytest
 from lib.papers import load_paper
 from lib.params import Params, load_params
 from lib.reporting import named
-from lib.reporting.tables import network
+from lib.reporting.names import network
 from lib.runs import Run
 from tests.test_papers import ROOT, labels_alone, specs, tables
 
@@ -139,7 +139,7 @@ def test_decisions_of_cmkg_agree_with_params(params, run):
 
 def test_areas_are_drawn_between_control_and_method(run):
     benchmarks = load_paper("cmkg").benchmarks
-    control, method = benchmarks["rhd"].gain
+    control, method = (benchmarks["rhd"].curves[name] for name in benchmarks["rhd"].gain)
     assert run[method].init == run[control].init and run[method].teacher and run[control].teacher is None
-    control, method = benchmarks["stb"].gain
+    control, method = (benchmarks["stb"].curves[name] for name in benchmarks["stb"].gain)
     assert run[method].prior and labels_alone(run[control])

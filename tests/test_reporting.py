@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from lib.errors import InputError
-from lib.files import read_csv
+from lib.files import read_csv, write_csv
 from lib.papers import load_paper
 from lib.reporting import load_results, load_studies
+from lib.reporting.claims import NOT_RUN, TOO_FEW
 from lib.reporting.illustrations import draw_classes
-from lib.reporting.tables import NOT_RUN
 from stages import evaluate, report, summary
 from tests.markdown import cells, find, section
 from tests.projects import coco, write_predictions, write_project
@@ -64,136 +64,193 @@ CDKD = {
 def full_tree(tmp_path, monkeypatch):
     """A project with runs of OKDHP at the paper's scale on each benchmark, one of which keeps all branches."""
     monkeypatch.chdir(tmp_path)
-    settings = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    (tmp_path / "params.yaml").write_text(settings.replace("profile: mini ", "profile: paper "), encoding="utf-8")
+    settings = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(settings.replace("profile: mini ", "profile: paper "))
     write_project("okdhp", OKDHP, people={"lsp": 20, "mpii": 30, "coco": 40})
     for number, missed in ((2, 3), (3, 4)):
         write_predictions(Path(f"models/okdhp/mpii_hg4_unbalanced/seed0/branch_{number}"), coco(10, "mpii"), missed)
     return tmp_path
 
 
-def trained(run: str) -> str:
-    """The name of a run as the tables show it in the `tree`."""
-    model = json.loads((Path("models/fpd") / run / "spec.json").read_text())["model"]
-    return f"`{run}` ({model['stacks']} × {model['channels']}, 64 × 64 px)"
-
-
-def test_evaluate_writes_numbers_only(tree):
+def test_evaluate_writes_headlines_and_details(tree):
     evaluate.main("fpd")
-    metrics = json.loads(Path("reports/metrics/fpd.json").read_text())
+    details = json.loads(Path("reports/metrics/fpd.details.json").read_text())
     mpii, lsp = ["mpii_s4_c128", "mpii_fpd", "mpii_alpha_01"], ["lsp_student", "lsp_fpd"]
-    assert list(metrics) == [*mpii, "mpii_mean_pose", *lsp, "lsp_mean_pose"]
-    fpd = metrics["lsp_fpd"]
-    assert (fpd["mean"], fpd["auc"], fpd["seeds"], fpd["persons"]) == (95, 95, 2, 10)
-    assert fpd["std"]["mean"] == pytest.approx(50**0.5, abs=1e-4)
-    assert [metrics[name]["mean"] for name in mpii] == [55, 80, 70]
-    assert metrics["lsp_mean_pose"]["mean"] == metrics["mpii_mean_pose"]["mean"] == 100  # all stand alike
-
-    def numbers(node):
-        return all(map(numbers, node.values())) if isinstance(node, dict) else isinstance(node, int | float)
-
-    assert numbers(metrics)
+    assert list(details) == [*mpii, "mpii_mean_pose", *lsp, "lsp_mean_pose"]
+    fpd = details["lsp_fpd"]
+    assert (fpd["benchmark"], fpd["images"], fpd["persons"]) == ("lsp", "drawn", 10)
+    assert fpd["error"] == pytest.approx(0.97525, abs=1e-5)  # 142 hits in 144
+    assert {seed: (scores["mean"], scores["auc"]) for seed, scores in fpd["seeds"].items()} == {
+        "0": (100, 100),
+        "1": (90, 90),
+    }
+    assert details["mpii_fpd"]["images"] == "the benchmark's"
+    share = 130 / 164
+    assert details["mpii_fpd"]["error"] == pytest.approx(100 * (share * (1 - share) / 164) ** 0.5, abs=1e-5)
+    assert details["lsp_mean_pose"]["seeds"]["0"]["mean"] == 100  # all stand alike
+    assert json.loads(Path("reports/metrics/fpd.json").read_text()) == {
+        "mpii": {"student": 55, "student ±": pytest.approx(50**0.5, abs=1e-4), "distilled": 80, "distilled ±": 0},
+        "lsp": {
+            **{"student": 80, "student ±": pytest.approx(200**0.5, abs=1e-4)},
+            **{"distilled": 95, "distilled ±": pytest.approx(50**0.5, abs=1e-4)},
+        },
+    }
     plots = Path("reports/plots/fpd")
-    rows = {run: read_csv(plots / "pck" / f"{run}.csv") for run in ("lsp_fpd", "mpii_fpd")}
+    rows = {dataset: read_csv(plots / f"{dataset}_pck.csv") for dataset in ("lsp", "mpii")}
     assert [len(curve) for curve in rows.values()] == [21, 51]
-    assert rows["lsp_fpd"][-1] == {"threshold": "0.2", "pck": "95.0"}
-    assert rows["mpii_fpd"][-1] == {"threshold": "0.5", "pck": "80.0"}
-    assert read_csv(plots / "history/mpii_fpd.csv") == [
-        {"epoch": "1", "loss": "0.5", "validation": ""},
-        {"epoch": "2", "loss": "0.25", "validation": "40.0"},
+    assert rows["lsp"][-1] == {"threshold": "0.2", "student": "80.0", "distilled": "95.0", "mean pose": "100.0"}
+    assert rows["mpii"][-1] == {"threshold": "0.5", "student": "55.0", "distilled": "80.0", "mean pose": "100.0"}
+    assert read_csv(plots / "mpii_history.csv") == [
+        {"epoch": "1", "student": "", "distilled": ""},
+        {"epoch": "2", "student": "40.0", "distilled": "40.0"},
     ]
 
 
-def test_report(tree):
+def write_learned() -> None:
+    """Make the mean pose a bad one: the only training person stands far away from its box."""
+    for path in Path("data/annotations").glob("*/train.json"):
+        content = json.loads(path.read_text())
+        for person in content["annotations"]:
+            person["keypoints"] = [value + 400 * (place % 3 == 0) for place, value in enumerate(person["keypoints"])]
+        path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """As `tree`, under a profile whose numbers mean something, with networks better than the mean pose."""
+    monkeypatch.chdir(tmp_path)
+    settings = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(settings.replace("profile: mini ", "profile: small "))
+    write_project("fpd", RUNS, people={"lsp": 20, "mpii": 30})
+    write_learned()
+    return tmp_path
+
+
+def test_report(small):
     evaluate.main("fpd")
     report.main("fpd")
     text = Path("reports/fpd.md").read_text()
     headings = [line.split(" – ")[0] for line in text.splitlines() if line.startswith("## Table")]
     assert headings == [f"## Table {number}" for number in range(1, 9)]
-    assert "The numbers on MPII are no reproduction.** The images are the benchmark's (official copy)" in text
-    assert "The numbers on LSP are no reproduction.** The images are synthetic" in text
-    assert find(text, "profile `mini`")[1:] == ["MPII: paper", "MPII: here", "LSP: paper", "LSP: here"]
-    assert find(text, "seeds") == ["seeds", "not stated", "0, 1", "not stated", "0, 1"]
-    assert find(text, "training persons")[1:] == ["29K, less 3K for validation", "30", "11K", "20"]
-    assert find(text, "evaluated persons")[2::2] == ["10", "10"]
-    assert find(text, "network: teacher")[1:] == ["8 × 256", "not run", "8 × 256", "not run"]
-    small = find(text, "network: student")
-    assert small[1::2] == ["4 × 128"] * 2 and set(small[2::2]) == {"1 × 16, pytorch-pose stem, 2 halvings"}
-    assert find(text, "git revision")[2] == "0123abc"
+    top, claims = text.split("## Claims")[0], section(text, "Claims")
+    assert "**No reproduction of the numbers on MPII**: images are the benchmark's (official copy)" in top
+    assert "**No reproduction of the numbers on LSP**: images are drawn by this project" in top
+    rows = [cells(line) for line in claims.splitlines() if line.startswith("| Distillation helps, from random")]
+    # Seeds 0 and 1 gain 10 and 20 points on LSP, 20 and 30 on MPII: 15 and 25 ± 12.706 × 5.
+    assert rows[0][1:] == ["MPII", "+0.8, Table 6", "−0.3 and +0.7", "+25.0 (−38.5 to +88.5; 2)", f"**{TOO_FEW}**"]
+    assert rows[1][1:] == [
+        "LSP",
+        "+0.8, Table 6, on MPII",
+        "−0.3 and +0.7",
+        "+15.0 (−48.5 to +78.5; 2)",
+        f"**{TOO_FEW}**",
+    ]
+    assert [cells(line)[-1] for line in claims.splitlines() if line.startswith("| Squared")] == [NOT_RUN]
+    assert "| `lsp_fpd` − `lsp_student` | 0: +10.00, 1: +20.00 |" in claims
+    assert "a third party: yuanyuanli85" in claims
 
     table = section(text, "Table 3")
-    ours = find(table, f"**ours** {trained('lsp_fpd')}")
-    assert ours[1:] == ["", *["**95.0 ± 7.1**"] * 9, "**3.330M**", "**9.380G**"]
-    differences = ["−2.3", "+2.7", "+8.2", "+10.8", "+3.1", "+2.8", "+4.1", "+4.2", "+30.7", "=", "="]
-    assert find(table, "Δ") == ["Δ", "", *differences]
-    assert find(table, f"**ours** {trained('lsp_student')}")[1:3] == ["Student alone", "**80.0 ± 14.1**"]
-    assert set(find(table, "**ours** `lsp_control`")[2:11]) == {"not run"}
-
-    test_set = section(text, "Table 2")  # its labels are not public: costs alone are compared
-    assert find(test_set, "**ours**")[1:] == ["", *["not run"] * 9, "**3.330M**", "**9.380G**"]
-    assert find(test_set, "Δ") == ["Δ", *[""] * 10, "=", "="]
-    assert find(test_set, f"**ours** {trained('mpii_fpd')}")[9:] == ["**80.0 ± 0.0**"] * 2 + [
-        "**3.330M**",
-        "**9.380G**",
-    ]
-    assert find(section(text, "Table 6"), f"**ours** {trained('mpii_fpd')}")[2:] == ["**80.0 ± 0.0**"] * 2
-    assert find(section(text, "Table 7"), f"**ours** {trained('mpii_fpd')[:-1]}, loss mse)")[-1] == "**80.0 ± 0.0**"
+    lines = [cells(line) for line in table.splitlines() if line.startswith("| ")]
+    row = next(number for number, line in enumerate(lines) if line[0] == "FPD")
+    assert lines[row + 1] == ["**ours**", *["**95.0**"] * 7, *["**95.0 ± 7.1**"] * 2]
+    assert ["Student alone", *["**80.0**"] * 7, *["**80.0 ± 14.1**"] * 2] in lines
+    assert "Δ" not in [line[0] for line in lines]  # a smaller scale
+    assert "* Trained student, trained on without teacher: `lsp_control`" in table.split("Not run:")[1]
+    assert "* FPD: `lsp_fpd` (1 × 32, 64 × 64 px)" in table
+    test_set = section(text, "Table 2")  # its labels are not public
+    row = ["Validation persons: FPD", *["**80.0**"] * 7, *["**80.0 ± 0.0**"] * 2]
+    assert row in [cells(line) for line in test_set.splitlines() if line.startswith("| ")]
+    assert "Costs at full size: 2 of 2 printed ones agree" in test_set and "12 rows that the paper quotes" in test_set
+    assert "`mpii_fpd` (1 × 32, 64 × 64 px, loss mse)" in section(text, "Table 7")
     alphas = [cells(line) for line in section(text, "Table 8").splitlines() if line.startswith("|")]
-    assert alphas[2][2] == trained("mpii_s4_c128")
-    assert alphas[2][4] == f"{trained('mpii_alpha_01')[:-1]}, α 0.1)"
-    assert alphas[4][2:] == ["**55.0 ± 7.1**", NOT_RUN, "**70.0 ± 0.0**", "**80.0 ± 0.0**", NOT_RUN, NOT_RUN]
+    assert alphas[3] == ["**ours**", "**55.0 ± 7.1**", "", "**70.0 ± 0.0**", "**80.0 ± 0.0**", "", ""]
+    assert "*87.934*<sup>a</sup> *84.69*<sup>b</sup>" in section(text, "Table 5")
 
-    effects = section(text, "Effects")
-    assert find(effects, "mean PCK@0.2") == ["mean PCK@0.2", "+10.00", "+20.00", "+15.00 ± 7.07"]
-    assert find(effects, "mean PCKh@0.5") == ["mean PCKh@0.5", "+20.00", "+30.00", "+25.00 ± 7.07"]
-    assert effects.count("\nNot run.\n") == 4  # both pairs from trained students, Table 4's and Table 7's
-    figures = {f"{dataset}_{name}.png" for dataset in ("lsp", "mpii") for name in ("pck", "history", "people")}
-    assert {path.name for path in Path("reports/figures/fpd").iterdir()} == figures
+    below = section(text, "Scale and provenance")
+    assert "Trained at revision 0123abc with PyTorch 2.0 on a CPU." in below
+    scales = [cells(line) for line in below.splitlines() if line.startswith("| ")]
+    assert [line[2] for line in scales if line[0] == "training persons"] == ["30", "20"]
+    assert [line[1:] for line in scales if line[0] == "network: teacher"] == [["8 × 256", NOT_RUN]] * 2
+    assert [line[1:] for line in scales if line[0] == "seeds"] == [["not stated", "0, 1"]] * 2
+    figures = {f"{dataset}_{name}.png" for dataset in ("lsp", "mpii") for name in ("pck", "people")}
+    assert {path.name for path in Path("reports/figures/fpd").iterdir()} == figures  # two epochs make no curve
     assert {name for name in figures if f"](figures/fpd/{name})" in text} == figures
 
 
+def test_a_profile_that_checks_has_no_verdicts_and_no_pictures_of_people(tree):
+    """Its networks are worse than the mean pose, which hits everybody here."""
+    evaluate.main("fpd")
+    report.main("fpd")
+    text = Path("reports/fpd.md").read_text()
+    assert TOO_FEW not in text and "so there are no verdicts here" in text
+    assert find(section(text, "Claims"), "Squared error beats cross-entropy")[1:] == ["MPII", "+0.2, Table 7", ""]
+    assert {path.name for path in Path("reports/figures/fpd").iterdir()} == {"lsp_pck.png", "mpii_pck.png"}
+
+
+def test_hardware_stands_in_one_line(tree):
+    def lines() -> list[str]:
+        evaluate.main("fpd")
+        report.main("fpd")
+        summary.main()
+        return [line for name in ("fpd", "README") for line in Path(f"reports/{name}.md").read_text().splitlines()]
+
+    before = lines()
+    for path in Path(".cache/records/fpd").iterdir():
+        path.write_text(path.read_text().replace("a CPU", "another CPU of a longer name"))
+    after = lines()
+    assert len(before) == len(after)
+    assert sum(one != other for one, other in zip(before, after, strict=True)) == 1
+
+
 def test_report_of_a_paper_with_branches_and_without_teacher(full_tree):
+    write_learned()
     evaluate.main("okdhp")
-    metrics = json.loads(Path("reports/metrics/okdhp.json").read_text())
+    details = json.loads(Path("reports/metrics/okdhp.details.json").read_text())
     branches = [f"mpii_hg4_unbalanced{part}" for part in ("", "_branch_2", "_branch_3")]
-    assert [metrics[name]["mean"] for name in branches] == [90, 70, 60]
-    assert (metrics["coco_hg4"]["ap"], metrics["coco_hg4_base"]["ap"]) == (100, 0)
-    assert {name for name in metrics if name.endswith("mean_pose")} == {"mpii_mean_pose", "lsp_mean_pose"}
-    plots = Path("reports/plots/okdhp")
-    assert {path.stem for path in (plots / "history").iterdir()} == OKDHP.keys()  # a branch has none of its own
-    assert {path.stem for path in (plots / "pck").iterdir()} == {name for name in metrics if "coco" not in name} - {
-        "mpii_mean_pose",
-        "lsp_mean_pose",
+    assert [details[name]["seeds"]["0"]["mean"] for name in branches] == [90, 70, 60]
+    metrics = json.loads(Path("reports/metrics/okdhp.json").read_text())
+    assert metrics == {
+        "mpii": {"baseline": 50, "OKDHP": 80},
+        "coco": {"baseline": 0, "OKDHP": 100},
+        "lsp": {"baseline": 60, "OKDHP": 70},
     }
-    assert read_csv(plots / "history/coco_hg4.csv")[1] == {"epoch": "2", "loss": "0.25", "validation": "40.0"}
+    assert {name for name in details if name.endswith("mean_pose")} == {"mpii_mean_pose", "lsp_mean_pose"}
+    plots = Path("reports/plots/okdhp")
+    names = {f"{dataset}_{kind}.csv" for dataset in ("mpii", "coco", "lsp") for kind in ("pck", "history")}
+    assert {path.name for path in plots.iterdir()} == names - {"coco_pck.csv"}
+    assert read_csv(plots / "coco_history.csv")[1] == {"epoch": "2", "baseline": "40.0", "OKDHP": "40.0"}
 
     report.main("okdhp")
     text = Path("reports/okdhp.md").read_text()
     headings = [line.split(" – ")[0] for line in text.splitlines() if line.startswith("## Table")]
     assert headings == [f"## Table {number}" for number in range(1, 12)]
-    assert "MPII and COCO: the benchmark's images (official copy), trained at the paper's scale." in text
-    assert "The images are synthetic, drawn by this project, and the networks were trained at the paper's scale" in text
-    assert find(section(text, "Table 4"), "**ours** `coco_hg4`")[3] == "**100.0**"
-    table_5 = section(text, "Table 5")
-    assert [find(table_5, f"**ours** `{name}`")[-1] for name in branches] == ["**90.0**", "**70.0**", "**60.0**"]
-    assert find(section(text, "Table 3"), "**ours** `mpii_hg4`")[-1] == "**14.30G**"
-    assert find(section(text, "Table 3"), "**ours** `mpii_hg4_fpd`")[2:] == [NOT_RUN, "**42.90G**"]  # teacher twice
+    assert "MPII and COCO: images are the benchmark's (official copy), networks trained at the paper's scale." in text
+    assert (
+        "**No reproduction of the numbers on LSP**: images are drawn by this project, networks trained at the" in text
+    )
+    table_4 = [cells(line) for line in section(text, "Table 4").splitlines() if line.startswith("| ")]
+    row = next(number for number, line in enumerate(table_4) if line[0] == "✓, 4-Stack HG")
+    assert (table_4[row + 1][:2], table_4[row + 2][:2]) == (["**ours**", "**100.0**"], ["Δ", "+25.2"])
+    table_5 = [cells(line) for line in section(text, "Table 5").splitlines() if line.startswith("| **ours**")]
+    assert [line[-1] for line in table_5] == ["**90.0**", "**70.0**", "**60.0**"]
+    costs = {cells(line)[0]: cells(line)[1:] for line in section(text, "Table 3").splitlines() if line.startswith("| ")}
+    assert costs["FPD"] == ["66", "**42.90G (−23.10G)**"]  # teacher twice, and the student
     lsp = section(text, "LSP: not in the paper")
-    assert [find(lsp, role)[1:3] for role in ("baseline", "OKDHP")] == [
-        ["`lsp_hg4_base`", "60.0"],
-        ["`lsp_hg4`", "70.0"],
-    ]
-    assert find(lsp, "branches, β = 0")[1:3] == ["`lsp_hg4_beta_0`", NOT_RUN]
-    assert "mean pose of the training set" in lsp.splitlines()[-3]
+    assert (find(lsp, "baseline")[1], find(lsp, "OKDHP")[1]) == ("**60.0**", "**70.0**")
+    assert find(lsp, "mean pose, no image seen")
     assert "MPII: not in the paper" not in text
-    speed = [cells(line)[0] for line in section(text, "Measured speed").splitlines() if line.startswith("| `")]
+    speed = [cells(line)[0] for line in text.split("Measured speed")[1].splitlines() if line.startswith("| `")]
     assert speed[:3] == ["`s8_c256`", "`pose_s2_c256`", "`pose_s4_c256`"]  # the reference, then the paper's own
     assert not {"`s4_c256`", "`okdhp_s4_i2`"} & {*speed}  # FPD's, and one that is not deployed
-    effects = section(text, "Effects")
-    assert find(effects, "AP")[1] == find(effects, "AR")[1] == "+100.00"
-    decisions = section(text, "Decisions")
-    assert "`settings.temperature: 1`" in decisions
-    figures = {f"{dataset}_{name}.png" for dataset in ("lsp", "mpii", "coco") for name in ("pck", "history", "people")}
+    claims = [cells(line) for line in section(text, "Claims").splitlines() if line.startswith("| OKDHP beats its base")]
+    gains = {line[1]: line[4] for line in claims if line[4]}
+    assert gains == {
+        "MPII, 4 stacks": "+30.0 (1 seed)",
+        "COCO, 4 stacks": "+100.0 (1 seed)",
+        "LSP, 4 stacks": "+10.0 (1 seed)",
+    }
+    assert "`settings.temperature: 1`" in section(text, "Decisions")
+    figures = {f"{dataset}_{name}.png" for dataset in ("lsp", "mpii", "coco") for name in ("pck", "people")}
     assert {path.name for path in Path("reports/figures/okdhp").iterdir()} == figures - {"coco_pck.png"}
     assert "dashed" not in text
 
@@ -209,56 +266,56 @@ def domains(tmp_path, monkeypatch):
 
 
 def test_report_of_a_paper_with_inputs_of_several_sizes(domains):
+    write_learned()
     evaluate.main("cdkd")
     report.main("cdkd")
     text = Path("reports/cdkd.md").read_text()
     headings = [line.split(" – ")[0] for line in text.splitlines() if line.startswith("## Table")]
     assert headings == [f"## Table {number}" for number in range(1, 11)]
-    assert find(text, "profile `mini`")[1::2] == ["MPII: paper", "COCO: paper", "LSP: paper"]
-    assert find(text, "training persons")[2::2] == ["30", "40", "20"]  # COCO's are in data/crops/coco_square
-    assert find(text, "network input, px: teacher")[2::2] == [NOT_RUN, NOT_RUN, "128 × 128"]
-    assert find(text, "network input, px: CDKD, 64 px")[1:] == ["64 × 64"] * 2 + ["64 × 64", NOT_RUN] + ["64 × 64"] * 2
-    assert find(text, "network input, px: CDKD, 32 px")[2::2] == [NOT_RUN, "32 × 32", "32 × 32"]
+    scales = [cells(line) for line in section(text, "Scale and provenance").splitlines() if line.startswith("| ")]
+
+    def here(name: str) -> list[str]:
+        return [line[2] for line in scales if line[0] == name]
+
+    assert [line[0] for line in scales if line[1:] == ["paper", "here"]] == ["MPII", "COCO", "LSP"]
+    assert here("training persons") == ["30", "40", "20"]  # COCO's are in data/crops/coco_square
+    assert here("network input, px: teacher") == [NOT_RUN, NOT_RUN, "128 × 128"]
+    assert here("network input, px: CDKD, 64 px") == ["64 × 64", NOT_RUN, "64 × 64"]
     small = "HRNet-W4, blocks 1, modules [1, 1, 1], stem 8"
-    assert find(text, "network: CDKD, 64 px")[5:] == ["HRNet-W32", small]
-    assert find(text, "network: teacher")[-1] == f"{small}, split 4"  # half the pixels, as many classes
+    assert here("network: CDKD, 64 px")[2] == small
+    assert here("network: teacher")[-1] == f"{small}, split 4"  # half the pixels, as many classes
 
     table = section(text, "Table 1 ")
-    assert find(table, f"**ours** `mpii_cdkd_64` ({small})")[4:] == [
-        *(["**80.000**"] * 8),
-        *("**3.330M**", "**0.5930G**", "**14.30G**"),
-    ]
+    lines = [cells(line) for line in table.splitlines() if line.startswith("| ")]
+    row = next(number for number, line in enumerate(lines) if line[0] == "CDKD (ours), 64 × 64, HRNet-W32")
+    assert lines[row + 1] == ["**ours**", *["**80.000**"] * 8]
+    assert lines[row - 1] == ["*elsewhere*", *[""] * 7, "*78.7*<sup>a</sup>"]
+    assert f"* CDKD (ours), 64 × 64, HRNet-W32: `mpii_cdkd_64` ({small})" in table
     competitor = next(line for line in table.splitlines() if "`mpii_okdhp_64`" in line)
     assert "3 branches of 1 stack, 0 shared)" in competitor
-    assert "| paper" in table and "CAL [6]" in table and table.count("| **ours** ") == 18 + 3
-    assert (
-        find(section(text, "Table 5"), f"**ours** `mpii_teacher_k05` ({small}, split 1, 128 × 128 px)")[-1]
-        == "**90.0**"
-    )
-    assert find(section(text, "Table 2"), f"**ours** `coco_cdkd_32` ({small})")[4] == "**100.0**"
-    (names,) = [line for line in section(text, "Table 6").splitlines() if "mpii_projectors_2" in line]
-    assert f"`mpii_projectors_2` ({small}, projectors 2)" in names and f"({small}, projectors 3)" in names
+    assert f"`mpii_teacher_k05` ({small}, split 1, 128 × 128 px)" in section(text, "Table 5")
+    assert f"`mpii_projectors_2` ({small}, projectors 2)" in section(text, "Table 6")
     lsp = section(text, "LSP: not in the paper")
-    assert find(lsp, "CDKD, 32 px")[1:3] == [f"`lsp_cdkd_32` ({small})", "45.0 ± 7.1"]
-    assert f"`lsp_sape_64` ({small})" in lsp  # no role of the benchmark
+    assert find(lsp, "CDKD, 32 px")[8] == "**45.0 ± 7.1**"
+    assert f"`lsp_sape_64` ({small})" in lsp and find(lsp, "SAPE alone, 64 px")[8] == "**65.0 ± 7.1**"
 
-    speed = [cells(line) for line in section(text, "Measured speed").splitlines() if line.startswith("| `")]
+    speed = [cells(line) for line in text.split("Measured speed")[1].splitlines() if line.startswith("| `")]
     inputs = {row[0]: row[1] for row in speed}
     assert (inputs["`s8_c256`"], inputs["`simcc_w32_32`"], inputs["`hrnet_w48_64`"]) == (
         *("256 × 256", "32 × 32", "64 × 64"),
     )
-    assert "`okdhp_s4_released_64`" not in inputs
-    assert "relative to that network at its own input" in text
-    effects = section(text, "Effects")
-    assert find(effects, "`lsp_cdkd_64` − `lsp_simcc_64`")[1:] == ["seed 0", "seed 1", "mean ± std"]
-    assert "The paper reports +1.022 mean PCKh (Table 1)." in effects
+    assert "`okdhp_s4_released_64`" not in inputs and "at its own input" in text
+    assert find(section(text, "Claims"), "SAPE helps a network of heatmaps")[1:] == [
+        "MPII, 64 px",
+        "+1.405, Table 10",
+        "",
+    ]
     decisions = section(text, "Decisions")
     assert "`settings.kernels: [3, 5, 7, 7]`" in decisions and "`teacher_input: [128, 128]`" in decisions
     assert "`crops: mpii / coco_square / lsp`" in decisions
-    figures = {f"{dataset}_{name}.png" for dataset in ("lsp", "mpii", "coco") for name in ("pck", "history", "people")}
-    assert {path.name for path in Path("reports/figures/cdkd").iterdir()} == figures - {"coco_pck.png"} | {
-        "lsp_classes.png"
-    }
+    figures = {f"{dataset}_{name}.png" for dataset in ("lsp", "mpii", "coco") for name in ("pck", "people")}
+    figures |= {"lsp_classes.png", "table_1.png", "table_2.png"}
+    assert {path.name for path in Path("reports/figures/cdkd").iterdir()} == figures - {"coco_pck.png"}
     assert "](figures/cdkd/lsp_classes.png)" in text
 
 
@@ -298,17 +355,17 @@ def test_branches_of_a_run_that_exports_all(full_tree):
         load_results(folder, ["mpii_hg4_unbalanced"])
 
 
-def test_a_benchmark_may_be_missing(tree):
+def test_a_benchmark_may_be_missing(small):
     for path in (*Path("models/fpd").glob("mpii_*"), *Path("data").glob("*/mpii")):
         shutil.rmtree(path)
     evaluate.main("fpd")
     report.main("fpd")
     summary.main()
     text = Path("reports/fpd.md").read_text()
-    assert find(text, "profile `mini`")[1:] == ["LSP: paper", "LSP: here"]
-    assert set(find(section(text, "Table 4"), "**ours** `mpii_prm_fpd`")[2:]) == {NOT_RUN}
-    assert len(list(Path("reports/figures/fpd").iterdir())) == 3
-    assert "teacher not run" in Path("reports/README.md").read_text()
+    assert "MPII" not in text.split("## Claims")[0]
+    assert "**ours**" not in section(text, "Table 4") and "Runs of this table: 0 of 3" in section(text, "Table 4")
+    assert {path.name for path in Path("reports/figures/fpd").iterdir()} == {"lsp_pck.png", "lsp_people.png"}
+    assert "| LSP | student |" in Path("reports/README.md").read_text()
 
 
 def test_any_single_run_can_be_reported(tree):
@@ -332,27 +389,43 @@ def test_reports_are_pure_functions_of_their_inputs(tree):
     assert outputs() == outputs()
 
 
-def test_summary(tree):
+def study(place: str, images: str, **others: str) -> None:
+    """A published study with one claim of FPD."""
+    folder = Path("reports") / place
+    folder.mkdir(parents=True)
+    entry = {"paper": "fpd", "claim": "It helps", "on": "LSP", "images": images, "printed": "+0.8", "elsewhere": ""}
+    entry |= {"gain": "+1.5", "low": "+1.0", "high": "+2.0", "seeds": "3", "verdict": "seen", "headline": "yes"}
+    write_csv(folder / "claims.csv", [entry | others, entry | {"claim": "A lesser one", "headline": ""}])
+    (folder / "README.md").write_text(f"# Study in {place}\n\ntext\n")
+
+
+def test_summary_opens_with_studies_on_the_benchmarks_own_images(tree):
     evaluate.main("fpd")
-    (tree / "reports/published/small").mkdir(parents=True)
-    (tree / "reports/published/small/fpd.md").write_text("# FPD on real images\n\ntext\n")
+    study("archive/a", "drawn", paper="cmkg")
+    study("archive/b", "the benchmark's", verdict="opposite")
+    study("published/c", "the benchmark's")
     summary.main()
     text = Path("reports/README.md").read_text()
-    mpii, lsp = [cells(line) for line in text.splitlines() if line.startswith("| [Fast Human Pose Estimation](fpd.md)")]
-    assert mpii[1:3] == ["MPII", "mean PCKh@0.5, %:<br>teacher not run<br>student 55.0 ± 7.1<br>distilled 80.0 ± 0.0"]
-    assert lsp[1:3] == ["LSP", "mean PCK@0.2, %:<br>teacher not run<br>student 80.0 ± 14.1<br>distilled 95.0 ± 7.1"]
-    assert lsp[3:] == ["`mini`", "synthetic", "0, 1", "0123abc", "a CPU"]
-    assert mpii[4] == "official"
-    assert "* [FPD on real images](published/small/fpd.md) – small" in text
+    rows = [cells(line) for line in text.splitlines() if line.startswith("| [")]
+    assert rows == [
+        ["[FPD](published/c/README.md)", "It helps", "LSP", "+0.8", "", "+1.5 (+1.0 to +2.0; 3)", "**seen**"],
+        ["[FPD](archive/b/README.md)", "It helps", "LSP", "+0.8", "", "+1.5 (+1.0 to +2.0; 3)", "**opposite**"],
+        ["[CMKG](archive/a/README.md)", "It helps", "LSP, drawn", "+0.8", "", "+1.5 (+1.0 to +2.0; 3)", "**seen**"],
+    ]
+    assert "* [Study in archive/a](archive/a/README.md)" in text
+    here = section(text, "This working copy")
+    assert "say nothing about a method" in here and "* [Fast Human Pose Estimation](fpd.md)" in here
+    assert "|" not in here  # a profile that checks
 
 
-def test_summary_of_several_papers(full_tree):
+def test_summary_shows_the_numbers_of_other_profiles(full_tree):
     evaluate.main("okdhp")
     summary.main()
-    rows = [cells(line) for line in Path("reports/README.md").read_text().splitlines() if "](okdhp.md)" in line]
-    assert [row[1] for row in rows] == ["MPII", "COCO", "LSP"]
-    assert rows[1][2] == "AP, %:<br>baseline 0.0<br>OKDHP 100.0"
-    assert rows[2][2] == "mean PCK@0.2, %:<br>baseline 60.0<br>branches, β = 0 not run<br>OKDHP 70.0"
+    text = Path("reports/README.md").read_text()
+    rows = [cells(line)[1:] for line in text.splitlines() if "](okdhp.md) |" in line]
+    assert rows[2:4] == [["COCO", "baseline", "AP 0.0 %"], ["COCO", "OKDHP", "AP 100.0 %"]]
+    assert rows[4:] == [["LSP", "baseline", "mean PCK@0.2 60.0 %"], ["LSP", "OKDHP", "mean PCK@0.2 70.0 %"]]
+    assert "No study has been published" in text and "say nothing" not in text
 
 
 def test_missing_and_incomplete_runs_are_refused(tree):

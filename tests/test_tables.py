@@ -1,86 +1,89 @@
-"""Tables and statements of a report: what is printed, what was measured, and what follows from both."""
+"""Tables of a report: what is printed, what was measured here and elsewhere, and what was counted."""
 
 from dataclasses import replace
 
 import pytest
 
-from lib.metrics.scores import unit_of
 from lib.papers import Benchmark, Row, Table, load_paper
 from lib.reporting import Result, Study, paired_differences, provenance, summarise
-from lib.reporting.effects import effect_table, verdict
-from lib.reporting.tables import (
-    NOBODY,
-    NOT_RUN,
-    accuracy_cell,
-    benchmark_table,
-    cost_cell,
-    decision_table,
-    markdown,
-    network,
-    printed_table,
-    run_names,
-    setting,
-    signed,
-    speed_table,
-)
+from lib.reporting.claims import NOT_RUN
+from lib.reporting.costs import cost_cell, cost_table, speed_table
+from lib.reporting.markdown import folded, markdown, signed
+from lib.reporting.names import decision_table, network, run_names, setting
+from lib.reporting.tables import benchmark_table, printed_table
 from tests.markdown import cells, find
 
-# Cells
-
-
-def test_accuracy_cell():
-    cell = accuracy_cell("90.8", "mean", {"mean": 43.24, "std": {"mean": 0.36}})
-    assert (cell.paper, cell.ours.replace("\u00a0", " "), cell.difference) == ("90.8", "43.2 ± 0.4", "−47.6")
-    assert accuracy_cell("90.8", "mean", {"mean": 90.81}).difference == "0.0"
-    assert accuracy_cell("90.8", "mean", {"mean": 91.0}).ours == "91.0"
-    assert accuracy_cell("", "mean", {"mean": 91.0}).difference == ""
-    cell = accuracy_cell("89.24", "mean", {"mean": 89.2, "std": {"mean": 0.126}})  # as many decimals as are printed
-    assert (cell.ours.replace("\u00a0", " "), cell.difference) == ("89.20 ± 0.13", "−0.04")
-
-
-def test_accuracy_that_was_not_run_says_so():
-    for measured, text in ((None, NOT_RUN), ({"ap": 3.0}, NOBODY)):  # no training; no large person
-        cell = accuracy_cell("90.8", "ap_l", measured)
-        assert (cell.paper, cell.ours, cell.difference) == ("90.8", text, "")
+# Costs
 
 
 @pytest.mark.parametrize(
-    ("printed", "metric", "value", "ours", "difference"),
+    ("printed", "metric", "value", "shown", "agrees"),
     [
-        ("3M", "params_m", 3.33, "3.330M", "="),
-        ("26M", "params_m", 25.434, "25.43M", "−0.57M"),
-        ("0.95M", "params_m", 0.9504, "0.9504M", "="),
-        ("4.5G", "gflops", 4.454, "4.454G", "="),
-        ("9G", "gflops", 11.0, "11.00G", "+2.00G"),
-        ("-", "gflops", 11.0, "11.00G", ""),
-        ("14", "gimacs", 14.303, "14.30G", "="),
-        ("0.328", "gsummary", 0.32841, "0.3284G", "="),
-        ("1.797", "gsummary", 1.76673, "1.767G", "−0.030G"),
-        ("", "gimacs", 0.24637, "0.2464G", ""),
-        ("64", "gimacs", 64.927, "64.93G", "+0.93G"),
+        ("3M", "params_m", 3.33, "3.330M", True),
+        ("26M", "params_m", 25.434, "25.43M (−0.57M)", False),
+        ("0.95M", "params_m", 0.9504, "0.9504M", True),
+        ("4.5G", "gflops", 4.454, "4.454G", True),
+        ("9G", "gflops", 11.0, "11.00G (+2.00G)", False),
+        ("-", "gflops", 11.0, "11.00G", True),
+        ("14", "gimacs", 14.303, "14.30G", True),
+        ("0.328", "gsummary", 0.32841, "0.3284G", True),
+        ("1.797", "gsummary", 1.76673, "1.767G (−0.030G)", False),
+        ("", "gimacs", 0.24637, "0.2464G", True),
+        ("64", "gimacs", 64.927, "64.93G (+0.93G)", False),
     ],
 )
-def test_cost_cell(printed, metric, value, ours, difference):
-    cell = cost_cell(printed, metric, [{metric: value}])
-    assert (cell.paper, cell.ours, cell.difference) == (printed, ours, difference)
-    assert cost_cell(printed, metric, []) == cost_cell(printed, "params_m", [])  # no network, nothing of ours
-    assert cost_cell(printed, metric, []).ours == ""
+def test_cost_cell(printed, metric, value, shown, agrees):
+    assert cost_cell(printed, metric, [{metric: value}], truncated=False) == (shown, agrees)
 
 
 def test_cost_of_several_networks_is_their_sum():
     counted = [{"gimacs": 26.165}, {"gimacs": 26.165}, {"gimacs": 14.303}]
-    assert cost_cell("66", "gimacs", counted).ours == "66.63G"
-    assert cost_cell("66", "gimacs", counted).difference == "+0.63G"
-    assert cost_cell("66", "gimacs", counted, truncated=True).difference == "="
+    assert cost_cell("66", "gimacs", counted, truncated=False) == ("66.63G (+0.63G)", False)
+    assert cost_cell("66", "gimacs", counted, truncated=True) == ("66.63G", True)
 
 
-@pytest.mark.parametrize(("value", "difference"), [(64.0, "="), (64.99, "="), (65.0, "+1.00G"), (63.99, "−0.01G")])
-def test_truncated_costs(value, difference):
-    assert cost_cell("64", "gimacs", [{"gimacs": value}], truncated=True).difference == difference
+@pytest.mark.parametrize(("value", "agrees"), [(64.0, True), (64.99, True), (65.0, False), (63.99, False)])
+def test_truncated_costs(value, agrees):
+    assert cost_cell("64", "gimacs", [{"gimacs": value}], truncated=True)[1] == agrees
+
+
+def test_costs_stand_apart_and_say_how_many_agree():
+    rows = (
+        Row(("FPD",), ("90.8", "3M"), True, {"": "r"}, ("n",)),
+        Row(("Alone",), (), True, {"": "s"}, ("n",)),
+        Row(("Wrong",), ("50.0", "9M"), True, {}, ("n",)),
+        Row(("Uncounted",), ("50.0", "8M"), True, {}, ()),
+        Row(("Quoted",), ("50.0", "7M"), False, {}, ()),
+    )
+    text = cost_table(table(rows, {"mean": "Mean"}, {"params_m": "# Param"}), {"n": {"params_m": 3.33}})
+    assert "1 of 2 printed ones agree with the count" in text
+    assert [cells(line) for line in text.splitlines() if line.startswith("| ")][2:] == [
+        ["FPD", "3M", "**3.330M**"],
+        ["Alone", "", "**3.330M**"],
+        ["Wrong", "9M", "**3.330M (−5.67M)**"],
+        ["Uncounted", "8M", ""],
+    ]
+    assert cost_table(table(rows, {"mean": "Mean"}, {}), {}) == ""
+
+
+def table(rows: tuple[Row, ...], accuracy: dict[str, str], cost: dict[str, str], **others) -> Table:
+    """A table with one column of labels."""
+    settings = {"transposed": False, "truncated": False} | others
+    return Table(1, "", "", {"method": "Method"}, {}, accuracy, cost, rows, **settings)
 
 
 def test_a_bar_inside_a_cell_does_not_end_it():
-    assert markdown(["a", "b"], [["KL(t || s)", "1"]]).splitlines()[-1] == r"| KL(t \|\| s) |   1 |"
+    assert markdown(["a", "b"], [["KL(t || s)", "1"]]).splitlines()[-1] == r"| KL(t \|\| s) | 1 |"
+
+
+def test_a_number_changes_its_own_line_only():
+    """Nothing is padded to the longest cell."""
+    before, after = (markdown(["a", "b"], [["x", "1"], ["y", cell]]).splitlines() for cell in ("2", "a long cell"))
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, True, True, False]
+
+
+def test_what_is_folded_is_still_markdown():
+    assert folded("click", "| a |", "", "b") == "<details><summary>click</summary>\n\n| a |\n\nb\n\n</details>"
 
 
 def test_signed_uses_a_true_minus_and_no_negative_zero():
@@ -107,72 +110,80 @@ def test_differences_are_paired_by_seed():
     assert paired_differences(treated, control, "mean") == {0: 1.0, 1: 2.0}
 
 
-def test_effect_table():
-    names = {"mean": "mean PCK", "auc": "AUC", "auc_20_50": "an area"}
-    differences = {"mean": {0: 1.0, 1: 2.0}, "auc": {0: -1.0, 1: -1.0}, "auc_20_50": {0: 0.041, 1: -0.003}}
-    table = effect_table("a", "b", differences, names)
-    assert find(table, "mean PCK") == ["mean PCK", "+1.00", "+2.00", "+1.50 ± 0.71"]
-    assert find(table, "AUC") == ["AUC", "−1.00", "−1.00", "−1.00 ± 0.00"]
-    assert find(table, "an area") == ["an area", "+0.041", "−0.003", "+0.019 ± 0.031"]  # a ratio has three decimals
-
-
-def test_verdict_claims_no_more_than_the_spread_allows():
-    def says(*differences: float) -> str:
-        return verdict(differences, "mean PCKh@0.5", unit_of("mean"), "the teacher's term")
-
-    assert "no conclusion" in says(5.0)
-    assert "no conclusion" in says(1.0, 2.0)  # t of one degree of freedom: two seeds say little
-    assert "no conclusion" in says(1.0, -0.5, 0.4)
-    assert "the teacher's term raises the mean PCKh@0.5" in says(1.0, 1.1, 0.9)
-    assert "lowers the mean PCKh@0.5." in says(-1.0, -1.1, -0.9)
-    errors = verdict((-1.0, -1.1, -0.9), "EPE", unit_of("epe"), "the teacher's term")
-    assert "a difference of −1.00 mm of EPE, 95 % interval" in errors
-    assert errors.endswith("the teacher's term lowers the EPE (lower is better).")
-    # Mean 2, std 1, three seeds: 2 ± 4.3027 / sqrt 3.
-    assert "+2.00 points of mean PCKh@0.5, 95 % interval −0.48 to +4.48" in says(1.0, 2.0, 3.0)
-
-
 # Printed tables
 
 
+SCORES = {
+    "r": {0: {"head": 50.0, "mean": 40.0}, 1: {"head": 50.0, "mean": 41.0}},
+    "s": {0: {"head": 9.0, "mean": 39.0}},
+}
+
+
+def shown(blocks: list[str]) -> list[list[str]]:
+    """Cells of a printed table without its head."""
+    return [cells(line) for line in blocks[0].splitlines()[2:]]
+
+
 def test_row_lines():
-    accuracy, cost = {"mean": "Mean"}, {"params_m": "# Param"}
     rows = (
-        Row(("Theirs",), ("93.0", "-"), False, {}, ()),
-        Row(("FPD",), ("90.8", "3M"), True, {"": "r"}, ("n",)),
+        Row(("Theirs",), ("93.0", "91.0", "-"), False, {}, ()),
+        Row(("FPD",), ("90.8", "90.1", "3M"), True, {"": "r"}, ("n",), {"a": {"mean": "89.04"}, "b": {"mean": "85.4"}}),
         Row(("Alone",), (), True, {"": "s"}, ("n",)),
-        Row(("Later",), ("50.0", "3M"), True, {}, ("n",)),
+        Row(("Later",), ("50.0", "50.0", "3M"), True, {"": "t"}, ("n",)),
+        Row(("Others",), (), True, {}, (), {"b": {"mean": "80.1"}}),
     )
-    table = Table(1, "", "", {"method": "Method"}, {}, accuracy, cost, rows, transposed=False, truncated=False)
-    metrics = {"r": {"mean": 40.0, "std": {"mean": 1.0}}, "s": {"mean": 39.0}}
-    text = printed_table(table, metrics, {"n": {"params_m": 3.33}}, {"r": "`r` (1 × 32)"}, {})
-    header, _, *body = (cells(line) for line in text.splitlines())
-    assert header == ["", "Method", "Mean", "# Param"]
-    assert body == [
-        ["*quoted*", "Theirs", "93.0", "-"],
-        ["paper", "FPD", "90.8", "3M"],
-        ["**ours** `r` (1 × 32)", "", "**40.0 ± 1.0**", "**3.330M**"],
-        ["Δ", "", "−50.8", "="],
-        ["**ours** `s`", "Alone", "**39.0**", "**3.330M**"],
-        ["paper", "Later", "50.0", "3M"],
-        ["**ours**", "", "not run", "**3.330M**"],
-        ["Δ", "", "", "="],
+    one = table(rows, {"head": "Head", "mean": "Mean"}, {"params_m": "# Param"})
+    sources = {"a": "the authors", "b": "somebody"}
+    blocks = printed_table(one, SCORES, {"r": "`r` (1 × 32)", "s": "`s`"}, (), sources)
+    assert cells(blocks[0].splitlines()[0]) == ["Method", "Head", "Mean"]
+    assert shown(blocks) == [
+        ["FPD", "90.8", "90.1"],
+        ["**ours**", "**50.0 ± 0.0**", "**40.5 ± 0.7**"],
+        ["*elsewhere*", "", "*89.04*<sup>a</sup> *85.4*<sup>b</sup>"],
+        ["Alone", "**9.0**", "**39.0**"],
+        ["Later", "50.0", "50.0"],
+        ["Others", "", "*80.1*<sup>b</sup>"],
     ]
+    footnotes, quoted, runs = blocks[1:]
+    assert footnotes == "* *a*: the authors\n* *b*: somebody"
+    assert "1 rows that the paper quotes" in quoted and "| Theirs | 93.0 | 91.0 | - |" in quoted
+    assert "Runs of this table: 2 of 3" in runs
+    assert "* FPD: `r` (1 × 32)" in runs and runs.index("Not run:") < runs.index("* Later: `t`")
+
+
+def test_differences_stand_where_scale_and_data_are_the_papers():
+    rows = (
+        Row(("A",), ("90.8", "40.0"), True, {"": "r"}, ()),
+        Row(("B",), ("90.8", "40.04"), True, {"": "s"}, ()),
+    )
+    one = table(rows, {"head": "Head", "mean": "Mean"}, {})
+    assert shown(printed_table(one, SCORES, {}, {"s"}, {}))[-3:] == [
+        ["B", "90.8", "40.04"],
+        ["**ours**", "**9.0**", "**39.00**"],  # as many decimals as are printed
+        ["Δ", "−81.8", "−1.04"],
+    ]
+    assert [line[0] for line in shown(printed_table(one, SCORES, {}, (), {}))] == ["A", "**ours**", "B", "**ours**"]
+
+
+def test_wide_tables_share_labels_and_have_spreads_of_the_headline_alone():
+    names = ["head", "shoulder", "elbow", "wrist", "hip", "knee", "mean"]
+    scores = {"r": {seed: {name: 50.0 + seed for name in names} for seed in (0, 1)}}
+    rows = (Row(("HRNet", "64 × 64"), ("1.0",) * 7, True, {"": "r"}, ()),)
+    one = replace(table(rows, {name: name for name in names}, {}), labels={"method": "Method", "size": "Size"})
+    blocks = printed_table(one, scores, {}, (), {})
+    assert cells(blocks[0].splitlines()[0])[0] == "Method, Size"
+    assert shown(blocks) == [["HRNet, 64 × 64", *["1.0"] * 7], ["**ours**", *["**50.5**"] * 6, "**50.5 ± 0.7**"]]
 
 
 def test_transposed_table():
-    rows = (Row(("0",), ("90.1", "62.4"), True, {"": "a"}, ()), Row(("1",), ("8", "9"), True, {}, ()))
-    accuracy = {"mean": "Mean", "auc": "AUC"}
-    table = Table(8, "", "", {"alpha": "α"}, {}, accuracy, {}, rows, transposed=True, truncated=False)
-    lines = [cells(line) for line in printed_table(table, {"a": {"mean": 90.0}}, {}, {}, {}).splitlines()]
-    assert lines[0] == ["", "α", "0", "1"]
-    assert lines[2:6] == [
-        ["", "run", "`a`", ""],
-        ["paper", "Mean", "90.1", "8"],
-        ["**ours**", "", "**90.0**", "not run"],
-        ["Δ", "", "−0.1", ""],
+    rows = (Row(("0",), ("90.1", "62.4"), True, {"": "s"}, ()), Row(("1",), ("8", "9"), True, {}, ()))
+    one = table(rows, {"mean": "Mean", "auc": "AUC"}, {}, transposed=True)
+    blocks = printed_table(replace(one, labels={"alpha": "α"}), SCORES, {}, {"s"}, {})
+    assert cells(blocks[0].splitlines()[0]) == ["α", "0", "1"]
+    assert shown(blocks) == [
+        *(["Mean", "90.1", "8"], ["**ours**", "**39.0**", ""], ["Δ", "−51.1", ""]),
+        *(["AUC", "62.4", "9"], ["**ours**", "nobody", ""]),
     ]
-    assert lines[6:] == [["paper", "AUC", "62.4", "9"], ["**ours**", "", "nobody", "not run"]]
 
 
 def test_rows_of_several_runs():
@@ -184,23 +195,19 @@ def test_rows_of_several_runs():
         Row(("untrained",), ("1.00", "2.00", "0.50", "0.5"), True, {"rgb": "a", "": "d"}, ()),
         Row(("nothing named",), ("1.00", "2.00", "", "0.5"), True, {}, ()),
     )
-    table = Table(1, "", "", {"settings": "Settings"}, {}, accuracy, {}, rows, transposed=False, truncated=False)
-    scores = {"a": {0: {"epe": 30.0}, 1: {"epe": 34.0}, 2: {"epe": 9.0}}, "b": {1: {"epe": 35.0}, 0: {"epe": 27.0}}}
-    metrics = {"a": {"epe": 24.3333}, "b": {"epe": 31.0, "auc_20_50": 0.5, "std": {"epe": 5.65685, "auc_20_50": 0.01}}}
-    metrics["c"] = {"epe": 40.0, "auc_20_50": 0.1}
-    text = printed_table(table, metrics, {}, {"a": "`a` (small)"}, scores)
-    _, _, *body = (cells(line) for line in text.splitlines())
-    assert body == [
-        ["paper", "both", "24.68", "23.41", "1.27", "0.915"],
+    scores = {
+        "a": {0: {"epe": 30.0}, 1: {"epe": 34.0}, 2: {"epe": 9.0}},
+        "b": {1: {"epe": 35.0, "auc_20_50": 0.49}, 0: {"epe": 27.0, "auc_20_50": 0.51}},
+        "c": {0: {"epe": 40.0, "auc_20_50": 0.1}},
+    }
+    assert shown(printed_table(table(rows, accuracy, {}), scores, {}, (), {})) == [
+        ["both", "24.68", "23.41", "1.27", "0.915"],
         # Seeds 0 and 1 have both: 3 and −1, whose mean is not the difference of the means.
-        ["**ours** `a` (small) / `b`", "", "**24.33**", "**31.00 ± 5.66**", "**1.00 ± 2.83**", "**0.500 ± 0.010**"],
-        ["Δ", "", "−0.35", "+7.59", "−0.27", "−0.415"],
-        ["**ours** `c`", "first half", "**40.00**", "", "", ""],
-        ["paper", "untrained", "1.00", "2.00", "0.50", "0.5"],
-        ["**ours** `a` (small) / `d`", "", "**24.33**", "not run", "not run", "not run"],
-        ["Δ", "", "+23.33", "", "", ""],
-        ["paper", "nothing named", "1.00", "2.00", "", "0.5"],
-        ["**ours**", "", "not run", "not run", "not run", "not run"],
+        ["**ours**", "**24.33 ± 13.43**", "**31.00 ± 5.66**", "**1.00 ± 2.83**", "**0.500 ± 0.014**"],
+        ["first half", "**40.00**", "", "", ""],
+        ["untrained", "1.00", "2.00", "0.50", "0.5"],
+        ["**ours**", "**24.33 ± 13.43**", "", "", ""],
+        ["nothing named", "1.00", "2.00", "", "0.5"],
     ]
 
 
@@ -279,34 +286,28 @@ def test_settings_are_shown_as_params_yaml_has_them():
 
 
 def test_benchmark_without_a_printed_table():
-    benchmark = Benchmark("LSP", "mean PCK@0.2", "", {"baseline": "a", "ours": "b"}, (), {})
-    metrics = {"seeds": 2, "persons": 9, "std": {"mean": 0.5, "auc": 1.0}}
-    found = {"a": metrics | {"mean": 50.0, "auc": 30.0}, "c": {"mean": 8.0, "auc": 2.0}}
-    text = benchmark_table(benchmark, found, {"b": "`b`", "a": "`a` (1 × 8)", "c": "chance"})
-    lines = [cells(line) for line in text.splitlines()]
-    assert lines[0] == ["", "run", "mean", "auc"]
-    assert lines[2:] == [
-        ["ours", "`b`", NOT_RUN, NOT_RUN],
-        ["baseline", "`a` (1 × 8)", "50.0 ± 0.5", "30.0 ± 1.0"],
-        ["", "chance", "8.0", "2.0"],
+    benchmark = Benchmark("LSP", "mean PCK@0.2", "", {"baseline": "a", "ours": "b"}, {"third": "d"}, {})
+    scores = {
+        "a": {0: {"head": 7.0, "mean": 50.0}, 1: {"head": 9.0, "mean": 51.0}},
+        "d": {0: {"head": 6.0, "mean": 5.0}},
+        "e": {0: {"mean": 4.0}},
+        "lsp_mean_pose": {0: {"head": 1.0, "mean": 8.0}},
+    }
+    text = benchmark_table("lsp", benchmark, scores, ["b", "a", "d", "e", "lsp_mean_pose"])
+    assert [cells(line) for line in text.splitlines()][:1] + shown([text]) == [
+        ["", "head", "mean"],
+        ["baseline", "**8.0**", "**50.5 ± 0.7**"],
+        ["third", "**6.0**", "**5.0**"],
+        ["`e`", "nobody", "**4.0**"],
+        ["mean pose, no image seen", "**1.0**", "**8.0**"],
     ]
 
 
-def test_speed_table_shows_the_costs_that_the_paper_prints():
-    cost = {"params_m": 3.333, "gflops": 9.0, "gimacs": 4.666}
-    cost |= {"latency_ms_b1": 12.4, "throughput_b1": 80.645, "speedup_b1": 2.0}
-    table = speed_table({"n": cost}, {"n": (256, 192)}, ["params_m", "gimacs"], [1], "ref")
-    header, _, row = map(cells, table.splitlines())
-    assert header == [
-        "network",
-        "input, px",
-        "# Param",
-        "multiply-accumulates",
-        "ms, batch 1",
-        "images/s, batch 1",
-        "× `ref`, batch 1",
-    ]
-    assert row == ["`n`", "256 × 192", "3.333M", "4.666G", "12", "80.64", "2.0"]
+def test_speed_table():
+    text = speed_table({"n": {"throughput_b1": 80.645, "speedup_b1": 2.0}}, {"n": (256, 192)}, [1], "ref")
+    header, _, row = map(cells, text.splitlines())
+    assert header == ["network", "input, px", "images/s, batch 1", "× `ref`"]
+    assert row == ["`n`", "256 × 192", "80.64", "2.0"]
 
 
 def test_decisions_show_every_value_that_was_trained_with():
@@ -318,27 +319,21 @@ def test_decisions_show_every_value_that_was_trained_with():
 
 
 def test_scale_has_a_line_for_every_role():
-    first = {"data": "D", "input": "256 × 256", "networks": {"teacher": "8 × 256", "student": "4 × 128"}}
-    second = {"data": "E", "networks": {"student": "resnet18 × 256"}}
-    studies = [
-        Study(key, Benchmark(key.upper(), "", "", {}, (), scale), {}, {})
-        for key, scale in (("a", first), ("b", second))
-    ]
-    here = {"a": first | {"networks": {"teacher": NOT_RUN, "student": "1 × 16"}}, "b": second}
-    text = provenance.scale_table(studies, here, "mini")
-    assert find(text, "profile `mini`")[1:] == ["A: paper", "A: here", "B: paper", "B: here"]
-    assert find(text, "network: teacher")[1:] == ["8 × 256", NOT_RUN, "", ""]
-    assert find(text, "network: student")[1:] == ["4 × 128", "1 × 16", *["resnet18 × 256"] * 2]
-    assert find(text, "network input, px")[1:] == ["256 × 256", "256 × 256", "", ""]
-
-
-def test_scale_has_a_line_for_every_input():
+    roles = {"teacher": "8 × 256", "student": "4 × 128"}
     inputs = {"teacher": "not stated", "student": "64 × 64"}
-    studies = [Study("a", Benchmark("A", "", "", {}, (), {"input": inputs, "networks": {}}), {}, {})]
-    here = {"a": {"input": {"teacher": "256 × 256", "student": NOT_RUN}, "networks": {}}}
-    text = provenance.scale_table(studies, here, "mini")
+    paper = {"data": "D", "input": inputs, "networks": roles, "hardware": "two GPUs"}
+    paper |= dict.fromkeys(("epochs", "optimizer", "train", "evaluated", "seeds"), "P")
+    study = Study("a", Benchmark("A", "", "validation persons", {}, {}, paper), {}, {})
+    here = paper | {"networks": roles | {"teacher": NOT_RUN}, "input": inputs | {"teacher": "256 × 256"}, "seeds": "0"}
+    del here["hardware"]
+    text = provenance.scale_table(study, here)
+    assert find(text, "A") == ["A", "paper", "here"]
+    assert find(text, "network: teacher")[1:] == ["8 × 256", NOT_RUN]
+    assert find(text, "network: student")[1:] == ["4 × 128", "4 × 128"]
     assert find(text, "network input, px: teacher")[1:] == ["not stated", "256 × 256"]
-    assert find(text, "network input, px: student")[1:] == ["64 × 64", NOT_RUN]
+    assert find(text, "training persons")[1:] == ["P", "P"]
+    assert find(text, "seeds")[1:] == ["P", "0"]
+    assert find(text, "hardware")[1:] == ["two GPUs", "see below"]
 
 
 def test_warning_covers_all_benchmarks():
@@ -358,17 +353,19 @@ def test_warning_covers_all_benchmarks():
         for run, (source, found) in trained.items():
             results = {run: Result(found, {}, {}, {})}
             studies.append(
-                Study(run, Benchmark(run.upper(), "", "", {}, (), {}), {"info": {"source": source}}, results)
+                Study(run, Benchmark(run.upper(), "", "", {}, {}, {}), {"info": {"source": source}}, results)
             )
         return provenance.warning(studies, full)
 
     small = spec | {"model": {"stacks": 1}}
     both = warning(a=("synthetic", small), b=("synthetic", small))
-    assert both.startswith("**The numbers on A and B are no reproduction.** The images are synthetic")
+    assert both.startswith("**No reproduction of the numbers on A and B**: images are drawn by this project, networks")
     first, second = warning(a=("synthetic", spec), b=("official", small)).split("\n\n")
-    assert first.startswith("**The numbers on A are no reproduction.**") and "at the paper's scale" in first
-    assert second.startswith("**The numbers on B are no reproduction.** The images are the benchmark's (official copy)")
-    assert warning(a=("official", spec)) == "A: the benchmark's images (official copy), trained at the paper's scale."
+    assert first.startswith("**No reproduction of the numbers on A**") and "at the paper's scale" in first
+    assert second.startswith("**No reproduction of the numbers on B**: images are the benchmark's (official copy)")
+    assert warning(a=("official", spec)) == (
+        "A: images are the benchmark's (official copy), networks trained at the paper's scale."
+    )
     for change in (
         {"input": [64, 64]},
         {"epochs": 3},

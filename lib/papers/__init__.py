@@ -1,6 +1,6 @@
 """Papers: what each one prints, and which of our runs fills which row of its tables."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,16 @@ class Benchmark:
 
     metric: its one number in words; persons: who is evaluated. roles: the runs that the paper is about, in words of its
     own, the method's last; a "teacher" is drawn dashed and compared with the labels. curves: the runs of the line
-    figures. scale: the paper's own, in its words; its "networks" are by role, and so are its "input" and "epochs" where
-    the roles' differ. length: what tolerated errors are measured in, empty where there is no PCK. gain: the two runs
-    between whose curves an area is drawn, the method's last.
+    figures, in words, the roles' own among them. scale: the paper's own, in its words; its "networks" are by role, and
+    so are its "input" and "epochs" where the roles' differ. length: what tolerated errors are measured in, empty where
+    there is no PCK. gain: the two curves between which an area is drawn, the method's last.
     """
 
     name: str
     metric: str
     persons: str
     roles: dict[str, str]
-    curves: tuple[str, ...]
+    curves: dict[str, str]
     scale: dict[str, Any]
     length: str = ""
     gain: tuple[str, ...] = ()
@@ -43,8 +43,9 @@ class Row:
 
     labels: texts of the label columns. printed: the numbers as printed, in the order of the accuracy and then the cost
     columns; "-" where the paper prints a dash, empty where it prints nothing; no entries in a row of ours. runs fill
-    the accuracy columns (reports/metrics/<paper>.json), "" the columns of no name, any other those of its name; a row
-    without runs is not run. The sum over networks fills the cost columns (reports/metrics/complexity.json).
+    the accuracy columns (reports/metrics/<paper>.details.json), "" the columns of no name, any other those of its name;
+    a row without runs is not run. The sum over networks fills the cost columns (reports/metrics/complexity.json).
+    elsewhere: what others measured, by source and column.
     """
 
     labels: tuple[str, ...]
@@ -52,6 +53,7 @@ class Row:
     own: bool
     runs: dict[str, str]
     networks: tuple[str, ...]
+    elsewhere: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def run(self) -> str | None:
@@ -65,7 +67,8 @@ class Table:
 
     accuracy: a column is a `metric`, a `name.metric` of the row's run of that name, or a difference `a - b` of two
     such, paired by seed. settings: by name, the dotted keys of a run's spec.json that stand behind the name of each
-    run. transposed: rows are printed as columns. truncated: costs are printed cut, not rounded.
+    run. transposed: rows are printed as columns. truncated: costs are printed cut, not rounded. plot: columns x, y of
+    a figure of all rows, and the label that groups them; empty where there is none.
     """
 
     number: int
@@ -78,12 +81,38 @@ class Table:
     rows: tuple[Row, ...]
     transposed: bool
     truncated: bool
+    plot: dict[str, str] = field(default_factory=dict)
 
 
 def operands(column: str) -> list[tuple[str, str]]:
     """Names of a row's runs and metrics that an accuracy column shows: one, or the two of a difference."""
     parts = [part.rpartition(".") for part in column.split(" - ")]
     return [(name, metric) for name, _, metric in parts]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of a paper: a run, `treated`, does better than another, its `control`, by some gain.
+
+    on: where, in words. gain: the paper's own, as printed, in the benchmark's one number and positive where that is
+    better; empty where it prints none; where: its table. note: what the two runs share. elsewhere: gains that others
+    measured, each with its `source` and perhaps a `note`. headline: one of the few that stand for the paper.
+    """
+
+    claim: str
+    on: str
+    treated: str
+    control: str
+    gain: str
+    where: str
+    note: str
+    elsewhere: tuple[dict[str, str], ...] = ()
+    headline: bool = False
+
+    @property
+    def runs(self) -> tuple[str, str]:
+        """Both runs, the treated one first."""
+        return self.treated, self.control
 
 
 @dataclass(frozen=True)
@@ -96,9 +125,10 @@ class Paper:
     benchmarks: dict[str, Benchmark]
     counting: str
     tables: tuple[Table, ...]
-    effects: tuple[dict[str, str], ...]
+    claims: tuple[Claim, ...]
     decisions: tuple[dict[str, Any], ...]
     contradictions: tuple[str, ...]
+    sources: dict[str, str] = field(default_factory=dict)
 
 
 def paper_keys() -> tuple[str, ...]:
@@ -115,11 +145,15 @@ def load_paper(key: str) -> Paper:
     if not path.is_file():
         raise InputError(f"which paper? {key!r} is none; known: {', '.join(paper_keys())}")
     content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    parts: dict[str, Any] = {name: tuple(content[name]) for name in ("effects", "decisions", "contradictions")}
+    parts: dict[str, Any] = {name: tuple(content[name]) for name in ("decisions", "contradictions")}
     parts["benchmarks"] = {
-        name: Benchmark(**entry | {key: tuple(entry[key]) for key in ("curves", "gain") if key in entry})
+        name: Benchmark(**entry | {"gain": tuple(entry.get("gain", ()))})
         for name, entry in content["benchmarks"].items()
     }
+    parts["claims"] = tuple(
+        Claim(**entry | {"headline": "headline" in entry, "elsewhere": tuple(entry.get("elsewhere", ()))})
+        for entry in content["claims"]
+    )
     parts["tables"] = tuple(load_table(table) for table in content["tables"])
     return Paper(**content | parts)
 
@@ -134,7 +168,7 @@ def load_table(content: dict[str, Any]) -> Table:
         network = entry.get("network", [])
         networks = (network,) if isinstance(network, str) else tuple(network)
         runs = ({"": entry["run"]} if "run" in entry else {}) | entry.get("runs", {})
-        return Row(texts, tuple(entry.get("printed", ())), own, runs, networks)
+        return Row(texts, tuple(entry.get("printed", ())), own, runs, networks, entry.get("elsewhere", {}))
 
     return Table(
         number=int(content["number"]),
@@ -147,4 +181,5 @@ def load_table(content: dict[str, Any]) -> Table:
         rows=tuple(row(entry) for entry in [*content["rows"], *content.get("ours", [])]),
         transposed=content.get("transposed") == "true",
         truncated=content.get("truncated") == "true",
+        plot=content.get("plot", {}),
     )

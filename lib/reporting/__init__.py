@@ -1,7 +1,7 @@
 """Results of trainings as they lie in models/<paper>/<run>/, for the stages that score and show them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from lib.data.persons import split_of
 from lib.errors import InputError
 from lib.files import LEFT_OUT
-from lib.metrics.scores import score, unit_of
+from lib.metrics.scores import HEADLINE, unit_of
 from lib.papers import Benchmark, Paper
 from lib.records import read_record
+
+MEAN_POSE = "mean pose"  # of the training persons or hands, no image seen
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Study:
 
 def load_specs(paper: str) -> dict[str, dict[str, Any]]:
     """What each run of a paper trains at the paper's own scale, by run: data/specs/<paper>.json."""
-    return json.loads((Path("data/specs") / f"{paper}.json").read_text())["runs"]
+    return json.loads((Path("data/specs") / f"{paper}.json").read_text(encoding="utf-8"))["runs"]
 
 
 def load_studies(paper: Paper) -> list[Study]:
@@ -70,7 +72,8 @@ def load_studies(paper: Paper) -> list[Study]:
             splits = {split_of(result.spec) for result in trained.values()}
             if len(splits) > 1:
                 raise InputError(f"some runs on {key} were judged by test and some by held-out persons: run dvc repro")
-            annotations = json.loads((Path("data/annotations") / key / f"{splits.pop()}.json").read_text())
+            path = Path("data/annotations") / key / f"{splits.pop()}.json"
+            annotations = json.loads(path.read_text(encoding="utf-8"))
             studies.append(Study(key, benchmark, annotations, trained))
     return studies
 
@@ -100,7 +103,7 @@ def load_run(folder: Path) -> dict[str, Result]:
     seeds = dict(sorted((int(path.name.removeprefix("seed")), path) for path in folder.glob("seed*")))
     results = {}
     try:
-        spec = json.loads((folder / "spec.json").read_text())
+        spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
         record = read_record(f"{spec['paper']}/{spec['name']}")
         for number, (name, own) in enumerate(exported(folder.name, spec).items(), start=1):
             part = "" if number == 1 else f"branch_{number}"
@@ -129,12 +132,23 @@ def named(reference: str | None) -> str | None:
     return reference and reference.rpartition("/")[2]
 
 
-def seed_scores(annotations: dict[str, Any], result: Result) -> dict[int, dict[str, float]]:
-    """Metrics of each seed."""
-    return {seed: score(annotations, predictions) for seed, predictions in result.predictions.items()}
+def load_details(paper: str) -> dict[str, dict[str, Any]]:
+    """Benchmark, persons, standard error and scores by seed of each run: reports/metrics/<paper>.details.json."""
+    return json.loads((Path("reports/metrics") / f"{paper}.details.json").read_text(encoding="utf-8"))
 
 
-def summarise(scores: dict[int, dict[str, float]]) -> dict[str, Any]:
+def seed_scores(details: Mapping[str, Any]) -> dict[int, dict[str, float]]:
+    """Metrics of each seed of a run, from its details."""
+    return {int(seed): scores for seed, scores in details["seeds"].items()}
+
+
+def headline(details: Mapping[str, Any]) -> tuple[float, float | None]:
+    """A run's one number and its standard deviation over the seeds, None with one seed; from its details."""
+    metric, summary = HEADLINE[details["benchmark"]], summarise(seed_scores(details))
+    return summary[metric], summary.get("std", {}).get(metric)
+
+
+def summarise(scores: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
     """Means over the seeds, and under "std" their sample standard deviations where there are two seeds or more.
 
     Rounded far below what a table shows; metrics that a seed lacks are left out.
@@ -149,7 +163,7 @@ def summarise(scores: dict[int, dict[str, float]]) -> dict[str, Any]:
 
 
 def paired_differences(
-    treated: dict[int, dict[str, float]], control: dict[int, dict[str, float]], metric: str
+    treated: Mapping[int, Mapping[str, float]], control: Mapping[int, Mapping[str, float]], metric: str
 ) -> dict[int, float]:
     """Treated minus control for every seed that both have."""
     return {seed: treated[seed][metric] - control[seed][metric] for seed in treated if seed in control}

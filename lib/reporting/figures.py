@@ -3,23 +3,30 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
 from lib.files import atomic
+from lib.reporting import MEAN_POSE
+
+Points = Sequence[tuple[float, float]]
 
 BYTES = 200_000  # at most, of one figure
-DPI = 130
+DPI, WIDTH = 130, 6.4  # a figure as wide as a page is shown as it is, its letters neither larger nor smaller
+FEWEST = 3  # points of a curve
+NAME_WIDTH, NAME_HEIGHT = 110, 12  # px that a point's name needs
 # Okabe and Ito's palette: distinguishable with any colour vision.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#009E73", "#CC79A7")
+GREY = "#999999"
 LEFT, RIGHT, MIDDLE = "#56B4E9", "#E69F00", "#FFFFFF"
 STYLE = {
     "font.size": 9,
@@ -88,49 +95,78 @@ def save(figure: Figure, path: Path) -> None:
         part.write_bytes(packed.getvalue())
 
 
-def curves(runs: Mapping[str, Sequence[Mapping[str, str]]], teacher: str | None, x: str, y: str, path: Path) -> None:
-    """PCK over the threshold, a line per run; runs: rows of reports/plots/<paper>/pck/<run>.csv by run; x, y: words."""
-    figure, axes = plane(x, y)
-    for (run, rows), colour in zip(runs.items(), COLOURS, strict=False):
-        points = [(float(row["threshold"]), float(row["pck"])) for row in rows]
-        axes.plot(*zip(*points, strict=True), color=colour, label=run, **line(run == teacher))
-    axes.set_xlim(0, None)
-    axes.set_ylim(0, None)
-    axes.legend(fontsize=8, frameon=False)
-    save(figure, path)
+def curves(
+    runs: Mapping[str, Points],
+    x: str,
+    y: str,
+    path: Path,
+    seeds: Mapping[str, Sequence[Points]] = MappingProxyType({}),
+    level: float | None = None,
+) -> bool:
+    """A line per run of FEWEST points or more; draw nothing and return False where there is none.
 
-
-def histories(
-    runs: Mapping[str, Sequence[Sequence[Mapping[str, str]]]], column: str, teacher: str | None, y: str, path: Path
-) -> None:
-    """A column of the histories over the epochs, a line per run, thin ones per seed.
-
-    runs: each seed's rows of history.csv by run, blank where nothing was measured; y: words for the column.
+    runs: (x, y) by name, "teacher" is dashed and MEAN_POSE grey; x, y: words; seeds: thin lines behind a run's; level:
+    the mean pose where it is one number.
     """
-    figure, axes = plane("epoch", y)
-    for (run, seeds), colour in zip(runs.items(), COLOURS, strict=False):
-        points = [{int(row["epoch"]): float(row[column]) for row in rows if row[column]} for rows in seeds]
-        for seed in points if len(points) > 1 else []:
-            axes.plot(seed.keys(), seed.values(), color=colour, linewidth=0.6, alpha=0.5)
-        means = [np.mean(values) for values in zip(*(seed.values() for seed in points), strict=True)]
-        axes.plot(points[0].keys(), means, color=colour, label=run, marker="o", markersize=3, **line(run == teacher))
-    axes.set_ylim(0, None)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(fontsize=8, frameon=False)
-    save(figure, path)
-
-
-def plane(x: str, y: str) -> tuple[Figure, Axes]:
-    """An empty figure with named axes."""
+    runs = {name: points for name, points in runs.items() if len(points) >= FEWEST}
+    if not runs.keys() - {MEAN_POSE}:
+        return False
     with rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
         axes = figure.add_subplot(xlabel=x, ylabel=y)
-    return figure, axes
+    if level is not None:
+        axes.axhline(level, color=GREY, linewidth=1.6, label=MEAN_POSE)
+    colours = iter(COLOURS)
+    for name, points in runs.items():
+        colour = GREY if name == MEAN_POSE else next(colours)
+        for one in seeds.get(name, ()):
+            axes.plot(*zip(*one, strict=True), color=colour, linewidth=0.6, alpha=0.5)
+        axes.plot(*zip(*points, strict=True), color=colour, label=name, **line(name == "teacher"))
+    axes.margins(x=0.02)
+    if all(isinstance(position, int) for points in runs.values() for position, _ in points):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    save(figure, path)
+    return True
 
 
 def line(teacher: bool) -> dict[str, Any]:
     """The teacher is dashed: it is the mark to reach, not one of the compared."""
     return {"linestyle": "--" if teacher else "-", "linewidth": 1.6}
+
+
+def scatter(systems: Mapping[str, Mapping[str, tuple[float, float]]], x: str, y: str, path: Path) -> None:
+    """Points with their names, on a logarithmic x axis; systems: by group, which shares a colour, and name."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 5), layout="constrained")
+        axes = figure.add_subplot(xlabel=x, ylabel=y, xscale="log")
+    for (group, points), colour in zip(systems.items(), COLOURS[1:], strict=False):
+        axes.plot(*zip(*points.values(), strict=True), "o", markersize=5, color=colour, label=group)
+    axes.margins(x=0.2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    figure.legend(loc="outside upper center", ncols=len(systems), fontsize=8, frameon=False)
+    figure.draw_without_rendering()  # so that positions in pixels are known
+    taken: list[tuple[float, float]] = []
+    for points, colour in zip(systems.values(), COLOURS[1:], strict=False):
+        for name, point in sorted(points.items(), key=lambda item: -item[1][1]):
+            column, row = axes.transData.transform(point)
+            place = row
+            while any(abs(column - other) < NAME_WIDTH and abs(place - there) < NAME_HEIGHT for other, there in taken):
+                place -= 1
+            taken.append((column, place))
+            offset = (8, (place - row) * 72 / figure.dpi)
+            arrow = {
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.4,
+                "shrinkA": 0,
+                "shrinkB": 2,
+                "relpos": (0, 0.5),
+            }
+            style = {"fontsize": 7, "va": "center", "color": colour, "arrowprops": arrow}
+            axes.annotate(name, point, offset, textcoords="offset points", **style)
+    save(figure, path)
 
 
 def people(
@@ -209,31 +245,19 @@ def classes(
     joints: Sequence[str],
     path: Path,
 ) -> None:
-    """A row per person: the images that the networks see, pixel by pixel, and one joint's classes along x."""
-    rows, images, plots = len(views), len(views[0]), len(distributions[0])
-    with rc_context({"axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(1.5 * images + 2.2 * plots, 1.75 * rows), layout="constrained")
-        grid = figure.subplots(rows, images + plots, squeeze=False, width_ratios=[1] * images + [1.4] * plots)
-    for seen, told, line_of_axes in zip(views, distributions, grid, strict=True):
-        for view, axes in zip(seen, line_of_axes, strict=False):
+    """Two rows per person: the images that the networks see, pixel by pixel, and one joint's classes along x."""
+    figure = Figure(figsize=(WIDTH, 3.7 * len(views)), layout="constrained")
+    for seen, told, part in zip(views, distributions, np.atleast_1d(figure.subfigures(len(views), 1)), strict=True):
+        above, below = part.subfigures(2, 1, height_ratios=[1.1, 1])
+        for view, axes in zip(seen, np.atleast_1d(above.subplots(1, len(seen))), strict=True):
             show(axes, view.image, view.panel.title, "nearest")
             draw_pose(axes, view.panel, skeleton, joints)
             if view.label is not None:
                 axes.axvline(view.label, color="white", linewidth=0.8, linestyle=":")
-        for found, axes in zip(told, line_of_axes[images:], strict=True):
+        with rc_context(STYLE):
+            grid = np.atleast_1d(below.subplots(1, len(told)))
+        for found, axes in zip(told, grid, strict=True):
             draw_classes(axes, found)
-    for column in grid[:, images:].T:
-        handles, names = zip(*(axes.get_legend_handles_labels() for axes in column), strict=True)
-        legend = dict(zip(chain(*names), chain(*handles), strict=True))
-        column[-1].legend(
-            legend.values(),
-            legend.keys(),
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.12),
-            ncols=2,
-            fontsize=6,
-            frameon=False,
-        )
     save(figure, path)
 
 
@@ -247,15 +271,9 @@ def draw_classes(axes: Axes, found: Classes) -> None:
         axes.axvspan(found.label, found.label + 1, color="#cccccc", linewidth=0, label="label")
     for (name, values), colour in zip(found.probabilities.items(), COLOURS, strict=False):
         edges = np.arange(shown.start, shown.stop + 1)
-        axes.stairs(
-            values[shown],
-            edges,
-            color=colour,
-            label=name,
-            baseline=None,
-            **line(name == "teacher") | {"linewidth": 1.1},
-        )
+        axes.stairs(values[shown], edges, color=colour, label=name, baseline=None, **line(name == "teacher"))
     axes.set_xlim(shown.start, shown.stop)
     axes.set_ylim(0, None)
-    axes.set_title(found.title, fontsize=7, pad=2)
-    axes.tick_params(labelsize=6)
+    axes.set_title(found.title, fontsize=8, pad=2)
+    axes.tick_params(labelsize=7)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=7, frameon=False)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +16,15 @@ from scipy.stats import kurtosis
 
 from lib.data.batches import Batches, evenly_spaced
 from lib.data.crops import Crops, open_crops
-from lib.files import read_csv
 from lib.hands.joints import BONES, ROOT, projected, restored
 from lib.metrics.hand3d import epe
 from lib.metrics.pck import area
 from lib.metrics.scores import matched_hands
 from lib.reporting import Study, named
 from lib.reporting import figures as draw
-from lib.reporting.illustrations import draw_histories, shown, weights
+from lib.reporting.illustrations import learned, line_figures, read_curves, shown, weights
+from lib.reporting.markdown import folded, markdown
 from lib.reporting.provenance import seeds_of
-from lib.reporting.tables import markdown
 from lib.weights import load_weights
 
 RENDERED = Path("data/crops/mano")
@@ -44,90 +44,68 @@ class Hand:
     joints: dict[str, NDArray]
 
 
-def illustrate(paper: str, study: Study, folder: Path) -> list[str]:
-    """Draw <benchmark>_{pck,history,weights,hands,rendered}.png into a folder; return their markdown, with captions.
+def illustrate(paper: str, study: Study, details: Mapping[str, Any], folder: Path) -> list[str]:
+    """Draw <benchmark>_{pck,gain,history,weights,hands,rendered}.png into a folder; return their markdown.
 
-    Each is drawn as far as its runs were trained; `weights` and `rendered` of the second run of the benchmark's gain,
-    where its regulariser is a learned one. Reads reports/plots/<paper>, validation crops, data/crops/mano, and weights
-    in models/<paper>.
+    Each is drawn as far as its runs were trained; `weights` and `rendered` of the second curve of the benchmark's gain,
+    where its regulariser is a learned one; `hands` and `rendered` where the networks have learned. Reads
+    reports/plots/<paper>, validation crops, data/crops/mano, and weights in models/<paper>.
     """
     name, persons, results = study.benchmark.name, study.benchmark.persons, study.results
-    seed = seeds_of(results)[0]
-    lines = [run for run in study.benchmark.curves if run in results]
-    pair = [run for run in study.benchmark.gain if run in results]
-    pair = pair if len(pair) == 2 else []
+    seed, curves = seeds_of(results)[0], study.benchmark.curves
+    pair = {one: curves[one] for one in study.benchmark.gain if curves[one] in results}
+    pair = pair if len(pair) == 2 else {}
     text = []
 
     def add(figure: str, caption: str) -> None:
         text.append(shown(paper, f"{study.key}_{figure}", caption))
 
-    if lines:
-        pck = {run: read_pck(paper, run) for run in (*lines, *pair)}
-        draw_pck(pck, lines, pair, study.benchmark.roles.get("teacher"), folder / f"{study.key}_pck.png")
-        compared = f" Right: `{pair[1]}` and `{pair[0]}`, and the area between them." if pair else ""
-        add(
-            "pck",
-            f"3D PCK of the {name} {persons}, after Fig. 4: joints whose error is at most as large, means over the "
-            f"seeds.{compared}",
-        )
-        draw_histories(study, lines, folder, note="")
-        add(
-            "history",
-            f"The {study.benchmark.metric} on {name} during training, thin lines: single seeds. A run that continues "
-            "another counts its own epochs. The last checkpoint is reported.",
-        )
-    if pair and results[pair[1]].spec["prior"]:
+    for figure, caption in line_figures(paper, study, details, folder).items():
+        add(figure, caption)
+    if pair:
+        draw_gain(read_curves(paper, study), tuple(pair), folder / f"{study.key}_gain.png")
+        add("gain", f"{name}, after Fig. 4: {' and '.join(reversed(pair))}, and the area between their 3D PCK.")
+    prior = pair and results[list(pair.values())[1]].spec["prior"]
+    if prior:
         text += compare_weights(paper, study, pair, folder)
-    role, run = next(((role, run) for role, run in reversed(study.benchmark.roles.items()) if run in results), ("", ""))
-    if run:
-        draw_hands(predicted_hands(study, run, seed), folder / f"{study.key}_hands.png")
-        add(
-            "hands",
-            f"Evenly spaced {name} {persons}, `{run}` ({role}), seed {seed}, after Fig. 6: projected into the "
-            "crop, and in space, seen from above and beside the camera; left hands mirrored. Root and scale are the "
-            "true ones.",
-        )
-    if pair and results[pair[1]].spec["prior"] and RENDERED.is_dir():
-        spec = results[pair[1]].spec
-        hands = rendered_hands(open_crops(RENDERED, "train"), weights(paper, pair[1], seed), tuple(spec["input"]))
+    if not learned(study, details):
+        return text
+    role, run = next((role, run) for role, run in reversed(study.benchmark.roles.items()) if run in results)
+    draw_hands(predicted_hands(study, run, seed), folder / f"{study.key}_hands.png")
+    add(
+        "hands",
+        f"Evenly spaced {name} {persons}, {role}, seed {seed}, after Fig. 6: projected into the crop, and in space, "
+        "seen from above and beside the camera; left hands mirrored. Root and scale are the true ones.",
+    )
+    if prior and RENDERED.is_dir():
+        role, run = list(pair.items())[1]
+        size = tuple(results[run].spec["input"])
+        hands = rendered_hands(open_crops(RENDERED, "train"), weights(paper, run, seed), size)
         draw_hands(hands, folder / f"{study.key}_rendered.png")
         add(
             "rendered",
-            f"Evenly spaced rendered hands, seen by `{pair[1]}`, which was trained on {name}, seed {seed}, after Fig. "
-            "6. Its regulariser has seen such images.",
+            f"Evenly spaced rendered hands, seen by {role}, which was trained on {name}, seed {seed}, after Fig. 6. "
+            "Its regulariser has seen such images.",
         )
     return text
 
 
-def read_pck(paper: str, run: str) -> NDArray:
-    """Thresholds in mm and 3D PCK in % of a run, (2, T)."""
-    rows = read_csv(Path("reports/plots") / paper / "pck" / f"{run}.csv")
-    return np.array([(float(row["threshold"]), float(row["pck"])) for row in rows]).T
-
-
-def draw_pck(
-    pck: Mapping[str, NDArray], lines: Sequence[str], pair: Sequence[str], teacher: str | None, path: Path
-) -> None:
-    """Curves (2, T) of the runs `lines`; beside them those of a pair, if any, with the area between them."""
+def draw_gain(curves: Mapping[str, draw.Points], pair: tuple[str, str], path: Path) -> None:
+    """The 3D PCK curves of a control and a method, with the area between them."""
     with rc_context(draw.STYLE):
-        figure = Figure(figsize=(9.6 if pair else 5.6, 3.6), layout="constrained")
-        left, *right = figure.subplots(1, 2 if pair else 1, squeeze=False)[0]
-    colours = dict(zip(dict.fromkeys((*lines, *pair)), draw.COLOURS, strict=False))
-    for run in lines:
-        left.plot(*pck[run], color=colours[run], label=run, **draw.line(run == teacher))
-    for axes in right:
-        (x, before), (_, after) = (pck[run] for run in pair)
-        for run in pair:
-            axes.plot(*pck[run], color=colours[run], label=run, **draw.line(teacher=False))
-        settings = {"interpolate": True, "alpha": 0.3, "linewidth": 0}
-        axes.fill_between(x, before, after, where=after >= before, color=GAIN, **settings)
-        axes.fill_between(x, before, after, where=after <= before, color=LOSS, **settings)
-        axes.set_title(
-            ", ".join(f"{low}–50 mm: ΔAUC {gain(before, after, x >= low):+.3f}" for low in (20, 0)), fontsize=8
-        )
-    for axes in (left, *right):
-        axes.set(xlabel="error tolerated, mm", ylabel="joints, %", xlim=(0, pck[lines[0]][0, -1]), ylim=(0, 100))
-        axes.legend(fontsize=8, frameon=False, loc="lower right")
+        figure = Figure(figsize=(draw.WIDTH, 3.4), layout="constrained")
+        axes = figure.add_subplot(xlabel="error tolerated, mm", ylabel="joints, %")
+    (x, before), (_, after) = (np.array(curves[name]).T for name in pair)
+    for values, name, colour in ((before, pair[0], draw.COLOURS[1]), (after, pair[1], draw.COLOURS[2])):
+        axes.plot(x, values, color=colour, label=name, **draw.line(teacher=False))
+    settings = {"interpolate": True, "alpha": 0.3, "linewidth": 0}
+    axes.fill_between(x, before, after, where=after >= before, color=GAIN, **settings)
+    axes.fill_between(x, before, after, where=after <= before, color=LOSS, **settings)
+    areas = ", ".join(f"{low}–50 mm: ΔAUC {gain(before, after, x >= low):+.3f}" for low in (20, 0))
+    axes.set_title(areas, fontsize=9)
+    axes.margins(x=0)
+    axes.set_ylim(0, None)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     draw.save(figure, path)
 
 
@@ -136,25 +114,27 @@ def gain(before: NDArray, after: NDArray, counted: NDArray) -> float:
     return (area(after[counted]) - area(before[counted])) / 100
 
 
-def compare_weights(paper: str, study: Study, pair: Sequence[str], folder: Path) -> list[str]:
+def compare_weights(paper: str, study: Study, pair: Mapping[str, str], folder: Path) -> list[str]:
     """Fig. 5: histograms of the weights without and with the learned regulariser, numbers of both, and those of φ."""
-    seeds = seeds_of({run: study.results[run] for run in pair})
-    pairs = [{run: layer_weights(weights(paper, run, seed)) for run in pair} for seed in seeds]
+    seeds = seeds_of({run: study.results[run] for run in pair.values()})
+    pairs = [{name: layer_weights(weights(paper, run, seed)) for name, run in pair.items()} for seed in seeds]
     draw_weights(pairs[0], folder / f"{study.key}_weights.png")
     caption = (
-        f"All {len(pairs[0][pair[0]]):,} weights of the convolutions and of the last layer, without and with the "
-        f"learned regulariser, seed {seeds[0]}, after Fig. 5; the axis ends at the 99.9 % quantile of their absolute "
-        "values."
+        f"All {len(next(iter(pairs[0].values()))):,} weights of the convolutions and of the last layer, without and "
+        f"with the learned regulariser, seed {seeds[0]}, after Fig. 5; the axis ends at the 99.9 % quantile of their "
+        "absolute values."
     )
     priors = dict.fromkeys(result.spec["prior"] for result in study.results.values() if result.spec["prior"])
     paths = {named(run): weights(paper, named(run), seeds[0]).with_name("prior.safetensors") for run in priors}
+    phi = prior_table({run: numbers(load_file(path)) for run, path in paths.items()})
+    note = (
+        "φ multiplies the norm of its number as σ of Table 2 does, 1e-4 and 1e-6 with ℓ1, 1e-3 and 1e-5 with ℓ2: a φ "
+        "far below these has no effect, whatever its sign."
+    )
     return [
         shown(paper, f"{study.key}_weights", caption),
-        weight_table(pairs[0]),
         claims([tuple(found.values()) for found in pairs]),
-        prior_table({run: numbers(load_file(path)) for run, path in paths.items()}),
-        "φ multiplies the norm of its number as σ of Table 2 does, 1e-4 and 1e-6 with ℓ1, 1e-3 and 1e-5 with ℓ2: a φ "
-        "far below these has no effect, whatever its sign.",
+        folded("Weights and φ in numbers", weight_table(pairs[0]), phi, note),
     ]
 
 
@@ -170,16 +150,16 @@ def numbers(arrays: Mapping[str, NDArray]) -> NDArray:
 
 
 def draw_weights(found: Mapping[str, NDArray], path: Path) -> None:
-    """A histogram of each run's numbers on the same axes, counts on a logarithmic scale."""
+    """Histograms of each run's numbers over each other, counts on a logarithmic scale."""
     reach = max(np.quantile(np.abs(values), 0.999) for values in found.values())
     with rc_context(draw.STYLE):
-        figure = Figure(figsize=(8.4, 3.0), layout="constrained")
-        grid = figure.subplots(1, len(found), sharex=True, sharey=True)
-    for axes, (run, values), colour in zip(grid, found.items(), draw.COLOURS[1:], strict=False):
-        axes.hist(values, bins=np.linspace(-reach, reach, 122), color=colour, log=True)
-        axes.set_title(run, fontsize=8)
-        axes.set(xlabel="weight", xlim=(-reach, reach))
-    grid[0].set_ylabel("count")
+        figure = Figure(figsize=(draw.WIDTH, 3.2), layout="constrained")
+        axes = figure.add_subplot(xlabel="weight", ylabel="count", yscale="log", xlim=(-reach, reach))
+    for (name, values), colour in zip(found.items(), draw.COLOURS[1:], strict=False):
+        axes.hist(
+            values, bins=np.linspace(-reach, reach, 122), color=colour, histtype="step", linewidth=1.3, label=name
+        )
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     draw.save(figure, path)
 
 
@@ -188,7 +168,7 @@ def weight_table(found: Mapping[str, NDArray]) -> str:
     header = ["run", *(f"share below {bound:g}" for bound in BOUNDS), "std", "excess kurtosis"]
     rows = [
         [
-            f"`{run}`",
+            run,
             *(f"{100 * near(values, bound):.2f} %" for bound in BOUNDS),
             f"{values.std():.3g}",
             f"{kurtosis(values):.3g}",
@@ -216,13 +196,14 @@ def claims(pairs: Sequence[tuple[NDArray, NDArray]]) -> str:
 
 
 def prior_table(learned: Mapping[str, NDArray]) -> str:
-    """Quantiles of φ, and how many of its numbers decay their weight (positive) or boost it (negative)."""
-    header = ["φ of", *(f"{100 * share:g} %" for share in QUANTILES), "positive", "negative"]
+    """Quantiles of φ by run, and how many of its numbers decay their weight (positive) or boost it (negative)."""
     rows = []
-    for run, phi in learned.items():
-        values = [f"{value:.1e}".replace("-", "−") for value in np.quantile(phi, QUANTILES)]
-        rows.append([f"`{run}`", *values, *(f"{100 * part.mean():.1f} %" for part in (phi > 0, phi < 0))])
-    return markdown(header, rows)
+    for share in QUANTILES:
+        values = [f"{np.quantile(phi, share):.1e}".replace("-", "−") for phi in learned.values()]
+        rows.append([f"{100 * share:g} % of φ below", *values])
+    for name, chosen in (("positive", np.greater), ("negative", np.less)):
+        rows.append([name, *(f"{100 * chosen(phi, 0).mean():.1f} %" for phi in learned.values())])
+    return markdown(["", *(f"`{run}`" for run in learned)], rows)
 
 
 def predicted_hands(study: Study, run: str, seed: int) -> list[Hand]:

@@ -5,10 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.data.crops import open_crops
 from lib.metrics.scores import evaluated
 from lib.reporting import Result, Study, named
-from lib.reporting.tables import NOT_RUN, markdown, network, pixels
+from lib.reporting.claims import NOT_RUN
+from lib.reporting.markdown import bullets, folded, markdown
+from lib.reporting.names import network, pixels
 
+CHECK = "mini"  # the profile that checks that everything runs
+CHECKED = (
+    f"Profile `{CHECK}`: tiny networks and a few hundred images check that everything runs. Its numbers say nothing "
+    "about a method, so there are no verdicts here; [published studies](README.md) have them."
+)
 NAMES = {
     "data": "data",
     "input": "network input, px",
@@ -18,9 +26,7 @@ NAMES = {
     "train": "training {}",
     "evaluated": "evaluated {}",
     "seeds": "seeds",
-    "hardware": "hardware of the trainings",
-    "revision": "git revision",
-    "torch": "PyTorch",
+    "hardware": "hardware",
 }
 
 HELD_OUT = {"test": "", "heldout": ", held-out training persons"}
@@ -64,25 +70,37 @@ def scale(study: Study, people: Mapping[str, int], full: Mapping[str, Mapping[st
         "train": f"{min(spec['train_samples'] or there, there):,}",
         "evaluated": f"{len(evaluated(study.annotations, predictions['images'])):,}{HELD_OUT[spec['validation']]}",
         "seeds": ", ".join(map(str, seeds_of(results))),
-        **{key: environments(results, key) for key in ("hardware", "revision", "torch")},
     }
 
 
-def scale_table(studies: Sequence[Study], here: Mapping[str, Mapping[str, Any]], profile: str) -> str:
-    """The scale of the trainings beside the paper's, two columns per benchmark; here: `scale` by benchmark."""
-    header, scales = [f"profile `{profile}`"], []
-    for study in studies:
-        header += [f"{study.benchmark.name}: paper", f"{study.benchmark.name}: here"]
-        scales += [study.benchmark.scale, here[study.key]]
-    rows = []
+def scale_table(study: Study, here: Mapping[str, Any]) -> str:
+    """The scale of a benchmark's trainings beside the paper's; here: of `scale`."""
+    rows, paper = [], study.benchmark.scale
     for key, text in NAMES.items():
-        name, values = text.format(studies[0].benchmark.noun), [scale.get(key, "") for scale in scales]
-        by_role = [value if isinstance(value, dict) else {} for value in values]
-        if not all(isinstance(value, dict) for value in values):
-            rows.append([name, *("" if isinstance(value, dict) else value for value in values)])
-        roles = dict.fromkeys(role for value in by_role for role in value)
-        rows += [[f"{name}: {role}", *(value.get(role, "") for value in by_role)] for role in roles]
-    return markdown(header, rows, len(header))
+        name, values = text.format(study.benchmark.noun), (paper[key], here.get(key, "see below"))
+        if isinstance(values[0], dict):
+            rows += [[f"{name}: {role}", paper[key][role], here[key][role]] for role in paper[key]]
+        else:
+            rows.append([name, *values])
+    return markdown([study.benchmark.name, "paper", "here"], rows, 3)
+
+
+def origin(studies: Sequence[Study]) -> str:
+    """Revision, hardware and PyTorch of the trainings of a report."""
+    results = {run: result for study in studies for run, result in study.results.items()}
+    revision, hardware, torch = (environments(results, key) for key in ("revision", "hardware", "torch"))
+    return f"Trained at revision {revision} with PyTorch {torch} on {hardware}."
+
+
+def scales(
+    studies: Sequence[Study], shown: Sequence[Mapping[str, Any]], full: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """What was trained, beside the paper's scale, on which data, where and by which revision; shown: of the roles."""
+    crops = {study.crops.name for study in studies}
+    crops |= {spec[part] for spec in shown for part in ("crops", "synthetic") if spec[part]}
+    people = {name: len(open_crops(Path("data/crops") / name, "train").ids) for name in crops}
+    compared = [scale_table(study, scale(study, people, full)) for study in studies]
+    return [origin(studies), notes(studies, people), teachers(studies), folded("Scale of the trainings", *compared)]
 
 
 def warning(studies: Sequence[Study], full: Mapping[str, Mapping[str, Any]]) -> str:
@@ -92,7 +110,7 @@ def warning(studies: Sequence[Study], full: Mapping[str, Mapping[str, Any]]) -> 
     """
     groups: dict[tuple[str, bool], list[str]] = {}
     for study in studies:
-        same = all(result.spec[key] == full[run][key] for run, result in study.results.items() for key in SCALE)
+        same = all(at_full_scale(result.spec, full[run]) for run, result in study.results.items())
         groups.setdefault((study.annotations["info"]["source"], same), []).append(study.benchmark.name)
     return "\n\n".join(statement(listed(names), *group) for group, names in groups.items())
 
@@ -106,18 +124,29 @@ def listed(names: Sequence[str]) -> str:
 def statement(names: str, source: str, full: bool) -> str:
     """What the numbers on these benchmarks are; source: of their images, full: at the paper's scale."""
     scaled = "at the paper's scale" if full else "on a smaller scale than the paper's"
-    if source == "synthetic":
-        return (
-            f"**The numbers on {names} are no reproduction.** The images are synthetic, drawn by this project, and "
-            f"the networks were trained {scaled}. The tables show that the whole pipeline runs, and nothing about the "
-            "method on photographs: compare no line “ours” with a line “paper”."
-        )
-    if not full:
-        return (
-            f"**The numbers on {names} are no reproduction.** The images are the benchmark's ({source} copy), but "
-            f"everything was trained {scaled}. Lines “ours” can be compared with each other, not with lines “paper”."
-        )
-    return f"{names}: the benchmark's images ({source} copy), trained {scaled}."
+    images = "drawn by this project" if source == "synthetic" else f"the benchmark's ({source} copy)"
+    if full and source != "synthetic":
+        return f"{names}: images are {images}, networks trained {scaled}."
+    return (
+        f"**No reproduction of the numbers on {names}**: images are {images}, networks trained {scaled}. Our numbers "
+        "can be compared with each other, not with printed ones."
+    )
+
+
+def alike(studies: Sequence[Study], full: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Those runs whose images are the benchmark's and whose scale is the paper's."""
+    return {
+        run
+        for study in studies
+        if study.annotations["info"]["source"] != "synthetic"
+        for run, result in study.results.items()
+        if at_full_scale(result.spec, full[run])
+    }
+
+
+def at_full_scale(spec: Mapping[str, Any], full: Mapping[str, Any]) -> bool:
+    """Whether what was trained is what the paper trains; full: its spec at the paper's scale."""
+    return all(spec[key] == full[key] for key in SCALE)
 
 
 def notes(studies: Sequence[Study], people: Mapping[str, int]) -> str:
@@ -129,10 +158,10 @@ def notes(studies: Sequence[Study], people: Mapping[str, int]) -> str:
     for study in studies:
         for crops in dict.fromkeys(result.spec["synthetic"] for result in study.results.values()):
             if crops:
-                meta = json.loads((Path("data/crops") / crops / "meta.json").read_text())
+                meta = json.loads((Path("data/crops") / crops / "meta.json").read_text(encoding="utf-8"))
                 added = f"{people[crops]:,} rendered {study.benchmark.noun} added to its training"
                 lines.append(f"{study.benchmark.name}, {added}: {meta['dataset']['note']}.")
-    return "\n".join(f"* {line}" for line in lines)
+    return bullets(lines)
 
 
 def teachers(studies: Sequence[Study]) -> str:

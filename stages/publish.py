@@ -1,0 +1,89 @@
+"""Keep what was reproduced as a study of its own: `python -m stages.publish lsp-medium report@fpd`.
+
+Writes reports/published/<name>: the report, claims, numbers by seed, curves, settings, digests of the data, and the
+command that repeats it. Only what DVC finds up to date is published, so that this command has been run.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from lib.environment import git, revision
+from lib.errors import InputError
+from lib.files import atomic
+from lib.papers import Paper, load_paper
+from lib.params import PARAMS
+from lib.reporting import Study, claims, exported, load_details, load_specs, load_studies, provenance, publication
+from lib.reporting.markdown import folded
+from stages import load_spec, run
+
+ROOT, PUBLISHED = Path(), Path("reports/published")
+CODE = ("lib", "stages", "dvc.yaml")
+
+
+def main(name: str = "", target: str = "") -> None:
+    """Write reports/published/<name> from what the target, report@<paper>, has made."""
+    stage, _, key = target.partition("@")
+    if stage != "report" or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise InputError(
+            "expected a name of small letters, digits and hyphens, and report@<paper>: see stages/publish.py"
+        )
+    paper = load_paper(key)
+    require_run(key, target)
+    studies, details = load_studies(paper), load_details(key)
+    with atomic(PUBLISHED / name) as folder:
+        folder.mkdir()
+        publication.write_numbers(folder, paper, studies, details)
+        publication.write_data(folder, studies)
+        publication.write_report(folder, key, studies)
+        shutil.copy(PARAMS, folder / "params.yaml")
+        text = readme(name, target, paper, studies, details)
+        (folder / "README.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+
+
+def require_run(key: str, target: str) -> None:
+    """Refuse what says nothing, what is not committed and what DVC would run again."""
+    if load_spec(key)["profile"] == provenance.CHECK:
+        raise InputError(
+            f"profile {provenance.CHECK} checks that everything runs, its numbers say nothing: choose another"
+        )
+    if git(ROOT, "status", "--porcelain", "--", *CODE):
+        raise InputError(
+            f"{', '.join(CODE)} differ from the commit, which has to say how to repeat it: commit them first"
+        )
+    done = subprocess.run(["dvc", "status", "--with-deps", target], capture_output=True, text=True, encoding="utf-8")
+    if done.returncode or "up to date" not in done.stdout:
+        raise InputError(f"{target} is not up to date: run dvc repro {target} first")
+
+
+def readme(name: str, target: str, paper: Paper, studies: list[Study], details: dict[str, Any]) -> list[str]:
+    """Claims, protocol, provenance, and how to repeat it."""
+    full: dict[str, dict[str, Any]] = {}
+    for one, spec in load_specs(paper.key).items():
+        full |= exported(one, spec)
+    specs = {one: result.spec for study in studies for one, result in study.results.items()}
+    shown = [specs[one] for study in studies for one in study.benchmark.roles.values() if one in specs]
+    seeds = sorted({seed for study in studies for seed in provenance.seeds_of(study.results)})
+    profile, on = load_spec(paper.key)["profile"], provenance.listed([study.benchmark.name for study in studies])
+    entries = [entry for entry in claims.records(paper, details) if entry["gain"]]
+    commit = revision(ROOT).removesuffix("-dirty")
+    return [
+        f"# {paper.key.upper()} on {on}, profile `{profile}`, {len(seeds)} seed{'s' * (len(seeds) > 1)}",
+        provenance.warning(studies, full),
+        claims.claim_table(entries),
+        claims.RULE,
+        "## Protocol",
+        *provenance.scales(studies, shown, full),
+        folded("Runs and seeds", claims.pair_table(paper, entries)),
+        "## Repeat it",
+        f"```sh\ngit checkout {commit}\ncp {PUBLISHED / name}/params.yaml params.yaml\ndvc repro {target}\n```",
+        "DVC had run this command, and found nothing left to run, when this folder was written. `params.yaml` names "
+        "folders of data by their place on the machine of the study; their digests are in `data.csv`.",
+        publication.contents(),
+    ]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,133 @@
+"""A study is published from what DVC has run, with everything that repeats it and nobody's photographs."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lib.errors import InputError
+from lib.files import read_csv
+from stages import evaluate, publish, report, summary
+from tests.markdown import cells
+from tests.projects import write_project
+from tests.test_reporting import ROOT, RUNS, write_learned
+
+MADE = [f"data/{kind}/{dataset}" for dataset in ("lsp", "mpii") for kind in ("raw", "annotations", "crops")]
+
+
+def call(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def commit() -> None:
+    call("git", "add", "-A")
+    call("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "all")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A repository with results on LSP, drawn, and MPII, whose images are the benchmark's; DVC knows them."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        settings = (ROOT / "params.yaml").read_text(encoding="utf-8")
+        Path("params.yaml").write_text(settings.replace("profile: mini ", "profile: small "), encoding="utf-8")
+        write_project("fpd", RUNS, people={"lsp": 20, "mpii": 30})
+        write_learned()
+        for dataset, source in (("lsp", "synthetic"), ("mpii", "official")):
+            text = f'{{"source": "{source}", "archives": {{"{dataset}.zip": "abc"}}}}'
+            Path(f"data/raw/{dataset}/SOURCE.json").write_text(text)
+        evaluate.main("fpd")
+        report.main("fpd")
+        stage = {"cmd": "true", "deps": ["models/fpd"], "outs": MADE}
+        Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"report": {"foreach": ["fpd"], "do": stage}}}))
+        call("git", "init", "-q")
+        call("dvc", "init", "-q")
+        call("dvc", "commit", "-fq")
+        commit()
+        yield folder
+
+
+@pytest.fixture
+def study(project, monkeypatch) -> Path:
+    monkeypatch.chdir(project)
+    publish.main("small-study", "report@fpd")
+    return Path("reports/published/small-study")
+
+
+def test_a_study_holds_claims_numbers_and_curves(study):
+    claims = {(entry["claim"], entry["on"]): entry for entry in read_csv(study / "claims.csv")}
+    one = claims["Distillation helps, from random weights", "LSP"]
+    assert (one["gain"], one["low"], one["high"], one["seeds"]) == ("+15.0", "−48.5", "+78.5", "2")
+    assert (one["images"], one["verdict"], one["headline"]) == ("drawn", "too few seeds", "yes")
+    assert len(claims) == 2  # what was not run is no part of it
+    headline = {row["run"]: row for row in read_csv(study / "headline.csv")}
+    assert (headline["lsp_fpd"]["role"], headline["lsp_fpd"]["mean"], headline["lsp_fpd"]["seeds"]) == (
+        *("distilled", "95.0", "2"),
+    )
+    seeds = {(row["run"], row["seed"]): row["mean"] for row in read_csv(study / "seeds.csv")}
+    assert (seeds["lsp_fpd", "0"], seeds["lsp_fpd", "1"]) == ("100.0", "90.0")
+    assert {path.name for path in (study / "histories").iterdir()} == {
+        f"{run}_seed{seed}.csv" for run, missed in RUNS.items() for seed in missed
+    }
+
+
+def test_a_study_says_how_to_repeat_it(study):
+    text = (study / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# FPD on MPII and LSP, profile `small`, 2 seeds\n")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    _, _, command = text.partition("```sh\ngit checkout ")
+    assert head.startswith(command.split("\n")[0]) and len(command.split("\n")[0]) == 12
+    assert command.split("\n")[1:3] == [
+        "cp reports/published/small-study/params.yaml params.yaml",
+        "dvc repro report@fpd",
+    ]
+    assert (study / "params.yaml").read_bytes() == Path("params.yaml").read_bytes()
+    assert "Trained at revision 0123abc with PyTorch 2.0 on a CPU." in text
+    rows = {row["what"]: row for row in read_csv(study / "data.csv")}
+    lock = yaml.safe_load(Path("dvc.lock").read_text())["stages"]["report@fpd"]["outs"]
+    assert {out["path"]: f"md5:{out['md5']}" for out in lock} == {path: rows[path]["digest"] for path in MADE}
+    assert (rows["mpii.zip"]["digest"], rows["mpii.zip"]["source"]) == ("sha256:abc", "official")
+
+
+def test_a_study_shows_no_images_of_a_benchmark(study):
+    assert Path("reports/figures/fpd/mpii_people.png").is_file()
+    drawn = {path.name for path in (study / "figures").iterdir()}
+    assert drawn == {"mpii_pck.png", "lsp_pck.png", "lsp_people.png"}
+    text = (study / "report.md").read_text(encoding="utf-8")
+    assert "mpii_people" not in text and "Evenly spaced MPII" not in text
+    assert all(f"](figures/{name})" in text for name in drawn)
+    assert text.count("## ") == Path("reports/fpd.md").read_text(encoding="utf-8").count("## ")
+
+
+def test_the_summary_opens_with_it(study):
+    summary.main()
+    rows = [cells(line) for line in Path("reports/README.md").read_text(encoding="utf-8").splitlines()]
+    assert [row[2] for row in rows if row[0] == "[FPD](published/small-study/README.md)"] == ["MPII", "LSP, drawn"]
+
+
+def test_what_dvc_would_run_again_is_not_published(project, monkeypatch):
+    monkeypatch.chdir(project)
+    with pytest.raises(InputError, match="expected a name"):
+        publish.main("A name", "report@fpd")
+    with pytest.raises(InputError, match="expected a name"):
+        publish.main("name", "evaluate@fpd")
+    text = Path("dvc.yaml").read_text()
+    Path("dvc.yaml").write_text(f"{text}# a comment\n")
+    with pytest.raises(InputError, match=r"dvc\.yaml differ from the commit"):
+        publish.main("name", "report@fpd")
+    Path("dvc.yaml").write_text(text)
+    spec = Path("models/fpd/lsp_fpd/spec.json")
+    content = spec.read_text()
+    spec.write_text(f"{content}\n")
+    with pytest.raises(InputError, match="report@fpd is not up to date: run dvc repro"):
+        publish.main("name", "report@fpd")
+    spec.write_text(content)
+    path = Path("data/specs/fpd.json")
+    content = path.read_text()
+    path.write_text(content.replace('"profile": "small"', '"profile": "mini"'))
+    with pytest.raises(InputError, match="profile mini checks that everything runs"):
+        publish.main("name", "report@fpd")
+    path.write_text(content)
+    assert not Path("reports/published/name").exists()
