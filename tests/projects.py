@@ -144,6 +144,7 @@ def write_project(
     Path("reports/metrics/complexity.json").write_text(json.dumps(dict.fromkeys(networks, COST)))
     machine = {"hardware": "a CPU", "threads": 2, "torch": "2.0"}
     Path("reports/metrics/complexity.environment.json").write_text(json.dumps(machine))
+    Path("reports/metrics/latency.json").write_text(json.dumps({"networks": {}}))
 
 
 def write_weights(run: Run, joints: int = len(JOINTS)) -> None:
