@@ -19,7 +19,7 @@ from lib.weights import save_weights
 from stages import export, predict
 from tests import students
 
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
@@ -89,7 +89,14 @@ def test_a_graph_tells_what_torch_tells(tmp_path, monkeypatch, name):
             np.testing.assert_allclose(theirs, ours, atol=5e-3 if ours.shape[-1] == 2 else 1e-4)
     again = open_student(path)
     assert again.label == student.label
-    assert not any(node.metadata_props for node in graph.needed("onnx").load(path).graph.node)
+    model = onnx.load(path)
+    assert not any(node.metadata_props for node in model.graph.node)  # which would tell paths of this machine
+    for entry in model.metadata_props:
+        if entry.key == "input":
+            entry.value = "[96, 32]"
+    onnx.save(model, path)
+    with pytest.raises(InputError, match="does not see what its label says"):
+        open_student(path)
 
 
 def test_a_graph_that_differs_is_not_kept(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from lib.papers import Benchmark, Row, Table, load_paper
 from lib.reporting import Result, Study, paired_differences, provenance, summarise
 from lib.reporting.claims import NOT_RUN
-from lib.reporting.costs import cost_cell, cost_table, speed_table
+from lib.reporting.costs import cost_cell, cost_table, latencies, speed_table
 from lib.reporting.markdown import folded, markdown, signed
 from lib.reporting.names import decision_table, network, run_names, setting
 from lib.reporting.tables import benchmark_table, printed_table
@@ -375,3 +375,12 @@ def test_warning_covers_all_benchmarks():
         {"teacher_input": [128, 128]},
     ):
         assert "on a smaller scale" in warning(a=("official", spec | change))
+
+
+def test_latencies_are_those_of_the_networks_asked_for():
+    networks = {"a": {"torch_ms": 30.0, "onnxruntime_ms": 12.0}, "b": {"torch_ms": 1.0, "onnxruntime_ms": 1.0}}
+    found = {"machine": {"hardware": "a CPU", "torch": "2.15", "onnxruntime": "1.32"}, "networks": networks}
+    text, table = latencies(found, {"a": (64, 48), "c": (64, 64)})
+    assert "a CPU" in text and "onnxruntime 1.32" in text
+    assert [cell.strip() for cell in table.splitlines()[2].strip("|").split("|")][2:] == ["30.0", "12.0", "2.5"]
+    assert len(table.splitlines()) == 3 and latencies(found, {"c": (64, 64)}) == []
