@@ -116,7 +116,9 @@ class TestLsp:
         assert os.listdir(tmp_path / "data/raw") == []
 
     def test_local_path_that_does_not_exist(self, stage, tmp_path):
-        with pytest.raises(InputError, match=r"source offical does not exist; .*lsp_dataset\.zip.*lspet_dataset\.zip"):
+        with pytest.raises(
+            InputError, match=r"source /.*/offical does not exist; .*lsp_dataset\.zip.*lspet_dataset\.zip"
+        ):
             stage("offical")
         assert os.listdir(tmp_path / "data/raw") == []
 
