@@ -64,7 +64,7 @@ class Label(BaseModel):
     modality: Literal["rgb", "depth"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    output: Literal["heatmap", "simcc", "pose"]
+    output: Literal["heatmap", "simcc", "offset", "coordinates", "queries", "pose"]
     codec: dict[str, Any]
     flip_test: bool
     scale: float | None

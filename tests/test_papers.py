@@ -24,7 +24,7 @@ PAPERS = paper_keys()
 ROWS = {
     "fpd": ([0, 13, 9, 2, 8, 2, 2, 6], [1, 5, 5, 1, 0, 3, 0, 0]),
     "okdhp": ([9, 6, 4, 6, 3, 2, 5, 4, 6, 4, 6], [3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-    "cdkd": ([18, 22, 7, 7, 8, 5, 6, 4, 3, 4], [4, 6, 0, 0, 1, 0, 0, 0, 0, 0]),
+    "cdkd": ([18, 22, 7, 7, 8, 5, 6, 4, 3, 4], [5, 8, 0, 0, 1, 0, 0, 0, 0, 0]),
     "cmkg": ([4, 7, 5], [6, 1, 1]),
 }
 # What the transcription calls the columns of tables with several networks in a row.

@@ -58,6 +58,8 @@ def export(student: Student, path: Path, crops: Crops) -> Difference:
     """
     if isinstance(student.task, Graph):
         raise InputError(f"{student.path} is a graph already: export the weights it was made of")
+    if student.label.output == "queries":
+        raise InputError(f"{student.path}: a graph cannot assign joints to queries; use the weights themselves")
     onnx = needed("onnx")
     needed("onnxscript")
     program = convert(Pipeline(student.task.cpu(), student.label.flip_test).eval(), student.label.input)

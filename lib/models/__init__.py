@@ -17,6 +17,9 @@ def build_model(spec: dict) -> nn.Module:
     simplebaseline: blocks, width (64), channels (256). Of these two also head ("heatmap" | "simcc"), split (2.0) and,
     for simcc, input_size: [height, width]. resnet: block ("basic" | "bottleneck"), blocks, width (64). A network's
     `output` names its codec.
+    On HRNet, with its keys, too: cal. rle: input_size. tokenpose: input_size, kind ("base" | "large"), depth, patch
+    ([4, 4]), channels (192); distilpose: the same but for kind. prtr: queries (100), depth (6), channels (256), hidden
+    (2048), features (2048).
     Raises InputError for unknown names, unknown or missing keys and impossible values.
     """
     settings = dict(spec)

@@ -94,7 +94,7 @@ class TokenNetwork(nn.Module):
         self.backbone = build_backbone(width, blocks, modules, stem)
         self.published = published_name(width, blocks, modules, stem)
         rows, columns = (side // part for side, part in zip(sides, patch, strict=True))
-        self.register_buffer("positions", sine_positions(rows, columns, channels), persistent=False)
+        self.register_buffer("positions", sine_positions(rows, columns, channels))
         self.joint_tokens = nn.Parameter(torch.empty(joints, channels))
         self.embed = nn.Linear(patch[0] * patch[1] * width, channels)
         self.groups = nn.ModuleList(nn.ModuleList(Layer(channels) for _ in range(depth)) for depth in groups)
