@@ -57,8 +57,10 @@ def main(key: str = "") -> None:
     text += ["## Decisions", folded(f"{len(paper.decisions)} things that the paper leaves open", left_open)]
     text += ["## Contradictions in the paper", bullets(paper.contradictions)]
     text += ["## Scale and provenance", *provenance.scales(studies, shown, full)]
-    machine, latency = load("complexity.environment"), load("latency")
-    text += costs.speed(paper, load_spec("complexity"), load("complexity"), machine, latency)
+    named = {network for table in paper.tables for row in table.rows for network in row.networks}
+    if named:
+        machine, latency = load("complexity.environment"), load("latency")
+        text += costs.speed(named, load_spec("complexity"), load("complexity"), machine, latency)
     with atomic(Path("reports") / f"{key}.md") as part:
         part.write_text("\n\n".join(block for block in text if block) + "\n", encoding="utf-8")
 
@@ -109,12 +111,7 @@ def printed(
     text.append(folded("How it is counted", paper.counting))
     for study in studies:
         if not filled & study.results.keys():
-            runs = dict.fromkeys([*study.benchmark.roles.values(), *study.results, f"{study.key}_mean_pose"])
-            text += [
-                f"## {study.benchmark.name}: not in the paper",
-                tables.benchmark_table(study.key, study.benchmark, scores, runs),
-                folded("Runs of this table", bullets(run_names(study.results, specs, full, {}).values())),
-            ]
+            text += tables.unprinted(study, scores, run_names(study.results, specs, full, {}).values())
     return text
 
 

@@ -1,10 +1,10 @@
 """Costs of networks: counts beside the printed ones, and the speed measured on this machine's CPU."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import floor
 from typing import Any
 
-from lib.papers import Paper, Row, Table
+from lib.papers import Row, Table
 from lib.reporting.markdown import decimals_of, folded, markdown, number, signed
 from lib.reporting.names import pixels
 
@@ -66,19 +66,16 @@ def printed_costs(table: Table, row: Row) -> Sequence[str]:
 
 
 def speed(
-    paper: Paper,
+    named: Collection[str],
     complexity: Mapping[str, Any],
     counted: Mapping[str, Any],
     machine: Mapping[str, Any],
     latency: Mapping[str, Any],
 ) -> list[str]:
-    """The measured speed of those full-size networks that the paper's tables name, and of the reference, folded.
+    """The measured speed of some full-size networks, those that a paper's tables name, and of the reference, folded.
 
     complexity: what was asked for; counted: what came out; machine: on what; latency: what `stages.latency` measured.
     """
-    named = {network for table in paper.tables for row in table.rows for network in row.networks}
-    if not named:
-        return []
     timed = {name: counted[name] for name in complexity["networks"] if name in named or name == complexity["reference"]}
     inputs = {name: complexity["networks"][name]["input"] for name in timed}
     text = (

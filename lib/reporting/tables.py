@@ -5,7 +5,7 @@ from typing import Any
 
 from lib.metrics.scores import HEADLINE, SECOND, unit_of
 from lib.papers import Benchmark, Row, Table, operands
-from lib.reporting import MEAN_POSE, paired_differences, summarise
+from lib.reporting import MEAN_POSE, Study, paired_differences, summarise
 from lib.reporting.markdown import bullets, decimals_of, folded, markdown, number, signed, with_spread
 
 OURS, ELSEWHERE, NOBODY = "**ours**", "*elsewhere*", "nobody"
@@ -169,6 +169,16 @@ def shown_runs(table: Table, row: Row) -> list[str]:
     """The runs of a row whose own numbers stand in it, in the order of the columns; of a row of costs its one run."""
     named = dict.fromkeys(name for column in table.accuracy if " - " not in column for name, _ in operands(column))
     return [row.runs[name] for name in named or row.runs if name in row.runs]
+
+
+def unprinted(study: Study, scores: Scores, names: Iterable[str]) -> list[str]:
+    """A heading and a table of a benchmark that no printed table is about; names: what was trained in its runs."""
+    runs = dict.fromkeys([*study.benchmark.roles.values(), *study.results, f"{study.key}_mean_pose"])
+    return [
+        f"## {study.benchmark.name}: not in the paper",
+        benchmark_table(study.key, study.benchmark, scores, runs),
+        folded("Runs of this table", bullets(names)),
+    ]
 
 
 def benchmark_table(key: str, benchmark: Benchmark, scores: Scores, runs: Iterable[str]) -> str:
