@@ -39,7 +39,7 @@ def main(*arguments: str) -> None:
             records = Records(options.targets)
             machine = Cluster(options.ray, options.gpus, options.jobs) if options.ray else Machine(options.jobs)
             walk = Walk(records, machine, threads, View())
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, walk.interrupt)
             done = walk.run()
         except DvcException as error:

@@ -6,9 +6,11 @@ ran is not recorded (DVC records the changed ones), and dvc.lock, which DVC pars
 written for many at once. What is not in it yet when this process is killed is in DVC's run cache.
 """
 
+import json
 import os
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
@@ -16,13 +18,16 @@ from pathlib import Path
 
 import networkx
 from dvc.dvcfile import PROJECT_FILE
+from dvc.lock import make_lock
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
-from dvc.rwlock import rwlock
+from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, rwlock
 from dvc.stage import Stage
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.serialize import to_lockfile
 from dvc.utils.serialize import modify_yaml
+
+from lib.files import atomic
 
 Hashes = dict[str, str]
 
@@ -32,8 +37,10 @@ class Records:
 
     def __init__(self, targets: Iterable[str]):
         self.repo, self.targets = Repo(_wait_for_lock=True), list(targets)
+        self.hardlink = self.repo.config["core"].get("hardlink_lock", False)
+        mend(self.repo, self.hardlink)
         self.unwritten: list[Stage] = []
-        self.order: dict[str, list[str]] = {}  # of the stages that a lock file had before
+        self.order: dict[Path, list[str]] = {}  # of the stages that a lock file had before
         self.load()
 
     def load(self) -> None:
@@ -115,11 +122,10 @@ class Records:
         return True
 
     @contextmanager
-    def held(self, stage: Stage):
+    def held(self, stage: Stage) -> Iterator[None]:
         """Keep other processes of DVC from what a stage reads and writes."""
         deps, outs = ([one.fs_path for one in several] for several in (stage.deps, stage.outs))
-        hardlink = self.repo.config["core"].get("hardlink_lock", False)
-        with rwlock(self.repo.tmp_dir, self.repo.fs, " ".join(sys.argv), deps, outs, hardlink):
+        with rwlock(self.repo.tmp_dir, self.repo.fs, " ".join(sys.argv), deps, outs, self.hardlink):
             yield
 
     def write(self) -> None:
@@ -129,8 +135,8 @@ class Records:
         plan = [stage.addressing for stage in self.plan]
         with self.repo.lock:
             for path, several in groupby(sorted(self.unwritten, key=attrgetter("path")), attrgetter("path")):
-                lock = f"{os.path.splitext(path)[0]}.lock"
-                with modify_yaml(lock, fs=self.repo.fs) as content:
+                lock = Path(path).with_suffix(".lock")
+                with atomic(lock) as part, modified(lock, part) as content:
                     stages = content.setdefault("schema", "2.0") and content.setdefault("stages", {})
                     order = self.order.setdefault(lock, list(stages))
                     for stage in several:
@@ -140,6 +146,27 @@ class Records:
                         for name in sorted(stages, key=lambda name: rank.get(name, len(rank))):
                             stages[name] = stages.pop(name)
         self.unwritten.clear()
+
+
+@contextmanager
+def modified(lock: Path, part: Path) -> Iterator[dict]:
+    """The content of a lock file, written to `part` when it has been changed."""
+    if lock.exists():
+        shutil.copyfile(lock, part)
+    with modify_yaml(part) as content:
+        yield content
+
+
+def mend(repo: Repo, hardlink: bool) -> None:
+    """Remove DVC's list of files in use where a process was killed while it wrote it: no process of DVC can read it."""
+    path = Path(repo.tmp_dir, RWLOCK_FILE)
+    with make_lock(str(path.with_name(RWLOCK_LOCK)), tmp_dir=repo.tmp_dir, hardlink_lock=hardlink):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        except ValueError:
+            path.unlink()
 
 
 def hashes(stage: Stage) -> Hashes:

@@ -14,7 +14,7 @@ from dvc.stage.run import _make_cmd, get_executable, prepare_kwargs
 
 from lib.graph.cluster import Cluster
 from lib.graph.records import Hashes, Records
-from lib.graph.view import View
+from lib.graph.view import View, last_line
 from lib.graph.workers import TRAINING, Machine, Process, Slots
 
 LOGS = Path(".cache/logs")
@@ -103,7 +103,7 @@ class Walk:
         job = self.jobs[stage.addressing]
         status = job.process.poll()
         if status:
-            self.fail(stage, f"exit status {status}, {job.log}")
+            self.fail(stage, f"exit status {status}, {job.log}: {last_line(job.log)}")
         elif status == 0:
             self.check()
             self.drop(job)
