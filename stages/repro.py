@@ -40,7 +40,8 @@ def main(*arguments: str) -> None:
             machine = Cluster(options.ray, options.gpus, options.jobs) if options.ray else Machine(options.jobs)
             walk = Walk(records, machine, threads, View())
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, walk.interrupt)
+                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                    signal.signal(number, walk.interrupt)
             done = walk.run()
         except DvcException as error:
             raise InputError(str(error)) from None
