@@ -32,8 +32,8 @@ def unusable(path: Path, error: Exception) -> InputError:
 
 
 def contents(files: Iterable[Path]) -> str:
-    """SHA-256 of what files hold, in their order; of weights the tensors alone, whatever the file says of them."""
+    """SHA-256 of what files hold, in their order; of networks the tensors alone, whatever the file says of them."""
     found = hashlib.sha256()
     for path in files:
-        found.update(bytes.fromhex(tensors(path) if path.suffix == ".safetensors" else sha256(path)))
+        found.update(bytes.fromhex(tensors(path) if path.name == "weights.safetensors" else sha256(path)))
     return found.hexdigest()
