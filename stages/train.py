@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+from lib.code import digest
 from lib.errors import InputError
 from lib.files import atomic
 from lib.runs import Run, as_json, as_run
-from stages import NOT_CHOSEN, leave_out, load_spec, run
+from stages import NOT_CHOSEN, SPECS, leave_out, load_spec, run
 
 MODELS = Path("models")
 CROPS = Path("data/crops")
@@ -25,6 +27,7 @@ def main(label: str = "") -> None:
     from lib.training.distributed import connect
     from lib.training.seeds import trained_seed
 
+    check_code(spec["code"], SPECS / f"{label}.json")
     training = as_run(spec["run"])
     if training.threads:
         torch.set_num_threads(training.threads)
@@ -32,6 +35,15 @@ def main(label: str = "") -> None:
         finished = {seed: trained_seed(training, seed, spec["code"], process) for seed in spec["seeds"]}
         if process.rank == 0:
             assemble(training, finished)
+
+
+def check_code(code: Mapping[str, str], spec: Path) -> None:
+    """Refuse code that changed after the spec was made: what is trained would be kept as that of the old code."""
+    resolved = spec.stat().st_mtime
+    for path, expected in code.items():
+        file = Path(path)
+        if file.is_file() and file.stat().st_mtime > resolved and digest(file.read_text("utf-8")) != expected:
+            raise InputError(f"{path} has changed since {spec} was made: repeat dvc repro, which makes it anew")
 
 
 def assemble(training: Run, finished: dict[int, Path]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from safetensors import safe_open
 
 from lib import environment
+from lib.code import digest
 from lib.data.batches import Augmentation, Batches
 from lib.data.crops import open_crops
 from lib.errors import InputError
@@ -23,6 +25,7 @@ from lib.training import loop, seeds
 from lib.training.distributed import Process
 from lib.training.predict import predict
 from lib.weights import load_weights
+from stages.train import check_code
 from tests import toy
 from tests.toy import train
 from tests.web import tree
@@ -252,3 +255,14 @@ def test_another_arithmetic_is_another_result(folder, monkeypatch):
         prints.append(seeds.fingerprint(run, 0, {}, Process(), {}))
     assert prints[0] == prints[2] != prints[1]
     assert environment.capability().split(", ")[0] == torch.backends.cpu.get_cpu_capability()
+
+
+def test_code_that_changed_after_its_spec_is_refused(tmp_path):
+    """What it trains would be kept under the digest of the old code."""
+    code, spec = tmp_path / "module.py", tmp_path / "spec.json"
+    spec.touch()
+    code.write_text("x = 1  # a comment\n")
+    os.utime(code, (spec.stat().st_mtime + 1,) * 2)
+    check_code({str(code): digest("x = 1\n")}, spec)
+    with pytest.raises(InputError, match=r"module.py has changed since .*spec.json was made: repeat dvc repro"):
+        check_code({str(code): digest("x = 2\n")}, spec)
