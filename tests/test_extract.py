@@ -114,6 +114,7 @@ class TestExtract:
             tar([tar_link(tarfile.LNKTYPE, "../evil")]),
             tar([tar_link(tarfile.FIFOTYPE, "")]),
         ],
+        ids=["zip's link", "link", "hard link", "pipe"],
     )
     def test_links_and_devices(self, tmp_path, content):
         with pytest.raises(InputError, match="member 'images/link' is a link or a device"):
