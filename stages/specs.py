@@ -51,8 +51,9 @@ def specs(params: Params) -> dict[str, Any]:
         contents[paper] = {"profile": params.common.profile, "runs": full}
     contents |= data_specs(params, [runs[label] for label in chosen])
     contents["complexity"] = complexity(params)
-    for stage in ("evaluate", "report", "summary"):
-        contents[f"code/{stage}"] = digests([f"stages.{stage}"], ROOT)
+    networks = sorted({f"lib.models.{one.model['name']}" for one in runs.values()})
+    for stage, shown in (("evaluate", []), ("report", networks), ("summary", [])):  # figures show what networks do
+        contents[f"code/{stage}"] = digests([f"stages.{stage}", *shown], ROOT)
     return contents
 
 
