@@ -31,6 +31,23 @@ COST = {"params_m": 3.33, "gflops": 9.38, "gsummary": 0.593, "gimacs": 14.3} | {
     f"{name}_b{size}": 1.0 for name in ("latency_ms", "throughput", "speedup") for size in (1, 32)
 }
 
+RUNS = {  # of FPD, persons out of ten that each seed misses
+    "lsp_student": {0: 1, 1: 3},
+    "lsp_fpd": {0: 0, 1: 1},
+    "mpii_s4_c128": {0: 4, 1: 5},
+    "mpii_fpd": {0: 2, 1: 2},
+    "mpii_alpha_01": {0: 3, 1: 3},
+}
+OKDHP = {  # of OKDHP
+    "mpii_hg4_base": {0: 5},
+    "mpii_hg4": {0: 2},
+    "mpii_hg4_unbalanced": {0: 1},
+    "coco_hg4_base": {0: 10},
+    "coco_hg4": {0: 0},
+    "lsp_hg4_base": {0: 4},
+    "lsp_hg4": {0: 3},
+}
+
 
 def coco(persons: int, dataset: str = "lsp") -> dict:
     """Persons 1, 2, ... whose joints lie on a line, torso (LSP's joints 2 and 9) exactly 100 px, head size 50 px."""

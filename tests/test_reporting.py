@@ -7,43 +7,16 @@ from pathlib import Path
 import pytest
 
 from lib.errors import InputError
-from lib.files import read_csv, write_csv
+from lib.files import read_csv
 from lib.papers import load_paper
 from lib.reporting import load_results, load_studies
 from lib.reporting.claims import NOT_RUN, TOO_FEW
 from lib.reporting.illustrations import draw_classes
 from stages import evaluate, report, summary
 from tests.markdown import cells, find, section
-from tests.projects import coco, write_predictions, write_project
+from tests.projects import write_project
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNS = {  # persons out of ten that each seed misses
-    "lsp_student": {0: 1, 1: 3},
-    "lsp_fpd": {0: 0, 1: 1},
-    "mpii_s4_c128": {0: 4, 1: 5},
-    "mpii_fpd": {0: 2, 1: 2},
-    "mpii_alpha_01": {0: 3, 1: 3},
-}
-OKDHP = {
-    "mpii_hg4_base": {0: 5},
-    "mpii_hg4": {0: 2},
-    "mpii_hg4_unbalanced": {0: 1},
-    "coco_hg4_base": {0: 10},
-    "coco_hg4": {0: 0},
-    "lsp_hg4_base": {0: 4},
-    "lsp_hg4": {0: 3},
-}
-
-
-@pytest.fixture
-def tree(tmp_path, monkeypatch):
-    """A project with two seeds of some students on each benchmark, and no teacher."""
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    write_project("fpd", RUNS, people={"lsp": 20, "mpii": 30})
-    return tmp_path
-
-
 CDKD = {
     "mpii_teacher_k05": {0: 1},
     "mpii_simcc_64": {0: 5},
@@ -58,18 +31,6 @@ CDKD = {
     "lsp_simcc_32": {0: 7, 1: 7},
     "lsp_cdkd_32": {0: 6, 1: 5},
 }
-
-
-@pytest.fixture
-def full_tree(tmp_path, monkeypatch):
-    """A project with runs of OKDHP at the paper's scale on each benchmark, one of which keeps all branches."""
-    monkeypatch.chdir(tmp_path)
-    settings = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(settings.replace("profile: mini ", "profile: paper "))
-    write_project("okdhp", OKDHP, people={"lsp": 20, "mpii": 30, "coco": 40})
-    for number, missed in ((2, 3), (3, 4)):
-        write_predictions(Path(f"models/okdhp/mpii_hg4_unbalanced/seed0/branch_{number}"), coco(10, "mpii"), missed)
-    return tmp_path
 
 
 def test_evaluate_writes_headlines_and_details(tree):
@@ -387,45 +348,6 @@ def test_reports_are_pure_functions_of_their_inputs(tree):
         return {path: path.read_bytes() for path in Path("reports").rglob("*") if path.is_file()}
 
     assert outputs() == outputs()
-
-
-def study(place: str, images: str, **others: str) -> None:
-    """A published study with one claim of FPD."""
-    folder = Path("reports") / place
-    folder.mkdir(parents=True)
-    entry = {"paper": "fpd", "claim": "It helps", "on": "LSP", "images": images, "printed": "+0.8", "elsewhere": ""}
-    entry |= {"gain": "+1.5", "low": "+1.0", "high": "+2.0", "seeds": "3", "verdict": "seen", "headline": "yes"}
-    write_csv(folder / "claims.csv", [entry | others, entry | {"claim": "A lesser one", "headline": ""}])
-    (folder / "README.md").write_text(f"# Study in {place}\n\ntext\n")
-
-
-def test_summary_opens_with_studies_on_the_benchmarks_own_images(tree):
-    evaluate.main("fpd")
-    study("archive/a", "drawn", paper="cmkg")
-    study("archive/b", "the benchmark's", verdict="opposite")
-    study("published/c", "the benchmark's")
-    summary.main()
-    text = Path("reports/README.md").read_text()
-    rows = [cells(line) for line in text.splitlines() if line.startswith("| [")]
-    assert rows == [
-        ["[FPD](published/c/README.md)", "It helps", "LSP", "+0.8", "", "+1.5 (+1.0 to +2.0; 3)", "**seen**"],
-        ["[FPD](archive/b/README.md)", "It helps", "LSP", "+0.8", "", "+1.5 (+1.0 to +2.0; 3)", "**opposite**"],
-        ["[CMKG](archive/a/README.md)", "It helps", "LSP, drawn", "+0.8", "", "+1.5 (+1.0 to +2.0; 3)", "**seen**"],
-    ]
-    assert "* [Study in archive/a](archive/a/README.md)" in text
-    here = section(text, "This working copy")
-    assert "say nothing about a method" in here and "* [Fast Human Pose Estimation](fpd.md)" in here
-    assert "|" not in here  # a profile that checks
-
-
-def test_summary_shows_the_numbers_of_other_profiles(full_tree):
-    evaluate.main("okdhp")
-    summary.main()
-    text = Path("reports/README.md").read_text()
-    rows = [cells(line)[1:] for line in text.splitlines() if "](okdhp.md) |" in line]
-    assert rows[2:4] == [["COCO", "baseline", "AP 0.0 %"], ["COCO", "OKDHP", "AP 100.0 %"]]
-    assert rows[4:] == [["LSP", "baseline", "mean PCK@0.2 60.0 %"], ["LSP", "OKDHP", "mean PCK@0.2 70.0 %"]]
-    assert "No study has been published" in text and "say nothing" not in text
 
 
 def test_missing_and_incomplete_runs_are_refused(tree):
