@@ -14,7 +14,7 @@ from lib.reporting.claims import NOT_RUN, TOO_FEW
 from lib.reporting.illustrations import draw_classes
 from stages import evaluate, report, summary
 from tests.markdown import cells, find, section
-from tests.projects import write_project
+from tests.projects import RUNS, write_project
 
 ROOT = Path(__file__).resolve().parents[1]
 CDKD = {
