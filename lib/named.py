@@ -17,9 +17,12 @@ def names(package: str) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__"))
 
 
-def find(package: str, name: str, key: str) -> ModuleType:
-    """The module `name` of a package; InputError, which begins with `key`, where there is none."""
-    known = names(package)
+def find(package: str, name: str, key: str, listed: str | None = None) -> ModuleType:
+    """The module `name` of a package; InputError, which begins with `key`, where there is none.
+
+    listed: another package, whose modules' names are the ones that can be asked for.
+    """
+    known = names(listed or package)
     if name not in known:
         raise InputError(f"{key} is {name!r}{suggestion(str(name), known)}; known: {', '.join(known)}")
     return import_module(f"{package}.{name}")

@@ -201,6 +201,8 @@ class Stub(nn.Module):
     def classify(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         return maps.flatten(2), maps.flatten(2)
 
+    outputs = classify
+
 
 # L_ori: KL((1, 0) || 1/4, 3/4) twice, the joint being at the left and upper edge.
 PERSON = Batch(

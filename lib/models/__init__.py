@@ -24,9 +24,7 @@ def build_model(spec: dict) -> nn.Module:
     """
     settings = dict(spec)
     name = settings.pop("name", None)
-    build = getattr(find("lib.models", name, "model name"), "build", None)
-    if build is None:
-        raise InputError(f"model name {name!r} is a part of networks, no network")
+    build = find("lib.models", name, "model name", listed="lib.params.networks").build
     keys = inspect.signature(build).parameters
     for key in settings:
         if key not in keys:
