@@ -142,7 +142,7 @@ def address(environment: Mapping[str, str]) -> Path:
     inherited = [
         *(sys.executable, os.getcwd(), fixed, limits, umask),
         *(os.getpriority(os.PRIO_PROCESS, 0), sorted(os.sched_getaffinity(0))),
-        Path("/proc/self/cgroup").read_text(),
+        Path("/proc/self/cgroup").read_text(encoding="utf-8"),
     ]
     return folder / hashlib.sha256(json.dumps(inherited, sort_keys=True).encode()).hexdigest()[:16]
 

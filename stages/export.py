@@ -41,7 +41,7 @@ def main(*arguments: str) -> None:
     label, checked = write(student, options.out, changed, torch.bfloat16 if options.bfloat16 else torch.float32)
     parameters = sum(parameter.numel() for parameter in student.task.parameters())
     with atomic(options.out.with_suffix(".md")) as part:
-        part.write_text(card(label, options.out, parameters, checked))
+        part.write_text(card(label, options.out, parameters, checked), encoding="utf-8")
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB. {checked}")
 
 

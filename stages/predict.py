@@ -72,7 +72,7 @@ def main(*arguments: str) -> None:
         with atomic(options.out / f"{path.stem}_pose.jpg") as part:
             part.write_bytes(cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), QUALITY)[1].tobytes())
     with atomic(options.out / "keypoints.json") as part:
-        part.write_text(json.dumps(results, indent=1) + "\n")
+        part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"{options.out}: {len(results)} poses, photographs: {len(paths) - len(unreadable)}")
     if unreadable:
         raise InputError(f"{len(unreadable)} of {len(paths)} photographs could not be read: {', '.join(unreadable)}")

@@ -53,7 +53,7 @@ class Cluster:
 
     def start(self, run: str, threads: int | None, log: Path) -> tuple["Task", str]:
         """Hand a training to the cluster; what it prints and where it is go into the log."""
-        log.write_text("")
+        log.write_text("", encoding="utf-8")
         needs = {"num_gpus": self.gpus, "num_cpus": 0} if self.gpus else {"num_cpus": threads or cores()}
         options = self.task.options(max_retries=RETRIES, name=run, **needs)
         return Task(self.ray, options.remote(os.getcwd(), run, str(log)), log), ""
