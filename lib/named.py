@@ -20,10 +20,10 @@ def names(package: str) -> tuple[str, ...]:
 def find(package: str, name: str, key: str, listed: str | None = None) -> ModuleType:
     """The module `name` of a package; InputError, which begins with `key`, where there is none.
 
-    listed: another package, whose modules' names are the ones that can be asked for.
+    listed: another package, whose modules' names are the ones that are told.
     """
-    known = names(listed or package)
-    if name not in known:
+    if name not in names(package):
+        known = names(listed or package)
         raise InputError(f"{key} is {name!r}{suggestion(str(name), known)}; known: {', '.join(known)}")
     return import_module(f"{package}.{name}")
 

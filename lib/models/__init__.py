@@ -24,7 +24,9 @@ def build_model(spec: dict) -> nn.Module:
     """
     settings = dict(spec)
     name = settings.pop("name", None)
-    build = find("lib.models", name, "model name", listed="lib.params.networks").build
+    build = getattr(find("lib.models", name, "model name", listed="lib.params.networks"), "build", None)
+    if build is None:
+        raise InputError(f"model name is {name!r}, which is a part of networks and no network")
     keys = inspect.signature(build).parameters
     for key in settings:
         if key not in keys:
