@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -22,7 +22,6 @@ PARAMS = Path("params.yaml")
 PAPERS = "lib.papers"
 NETWORKS = "lib.params.networks"
 OFFICIAL = Path(__file__).parents[1] / "data/official.yaml"
-SectionType = TypeVar("SectionType", bound=Section)
 
 
 class Common(Section):

@@ -1,5 +1,6 @@
 """What all papers' sections of params.yaml share: settings, runs in groups by what they need, and what a run trains."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -128,13 +129,13 @@ class Paper(Section, Generic[RunType]):
         """Those that the settings by benchmark cover."""
         return set(self.augmentation)
 
+    @abstractmethod
     def schedule(self, run: RunType, network: Network, dataset: str) -> Schedule:
         """How a run is trained on a benchmark."""
-        raise NotImplementedError
 
+    @abstractmethod
     def method(self, run: RunType, sizes: Sizes, optimizer: Optimizer) -> Method | None:
         """What a run learns from besides labels. Raises ValueError for settings that do not fit each other."""
-        raise NotImplementedError
 
     def codec(self, run: RunType, network: Network, dataset: str) -> dict[str, Any]:
         """Settings of the codec of a run's network, at the profile's scale."""

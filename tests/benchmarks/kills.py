@@ -1,6 +1,6 @@
 """Trainings that are killed at random moments end in the weights, bit by bit, of those that were left alone.
 
-    python -m tests.benchmarks.kills [fpd/lsp_fpd ...] [--kills 20] [--folder /tmp/kills]
+    python -m tests.benchmarks.kills [fpd/lsp_fpd ...] [--kills 20] [--folder FOLDER]
 
 In a copy of the project with drawn data, each run is trained once with what it starts from, then again and again under
 KILL, TERM and INT at random moments, with its state written after every step. Prints a line per run: kills, trainings
