@@ -1,11 +1,11 @@
-"""Keep what was reproduced as a study of its own: `python -m stages.publish lsp-medium report@fpd`.
+"""Keep what was reproduced as a study of its own: `python -m stages.publish lsp-medium report@fpd [notes.md]`.
 
-Writes reports/published/<name>: the report, claims, numbers by seed, curves, settings, digests of the data, and the
-command that repeats it. Only what DVC finds up to date is published, so that this command has been run.
+Writes reports/published/<name>: the report, claims, numbers by seed, curves, settings, digests of the data, students
+that are small, and the command that repeats it. Only what DVC finds up to date is published, so that this command has
+been run. notes.md: what only a person can add, such as which settings were tried, and why a claim may have failed.
 """
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,28 @@ from lib.environment import git, revision
 from lib.errors import InputError
 from lib.files import atomic
 from lib.papers import Paper, load_paper
-from lib.params import PARAMS
-from lib.reporting import Study, claims, exported, load_details, load_specs, load_studies, provenance, publication
+from lib.reporting import (
+    Study,
+    claims,
+    exported,
+    load_details,
+    load_specs,
+    load_studies,
+    named,
+    provenance,
+    publication,
+)
 from lib.reporting.markdown import folded
-from stages import load_spec, run
+from stages import export, load_spec, run
 
 ROOT, PUBLISHED = Path(), Path("reports/published")
 CODE = ("lib", "stages", "dvc.yaml")
+SMALL = 2_000_000  # bytes of a student's weights
 
 
-def main(name: str = "", target: str = "") -> None:
-    """Write reports/published/<name> from what the target, report@<paper>, has made."""
+def main(name: str = "", target: str = "", notes: str = "") -> None:
+    """Write reports/published/<name> from what the target, report@<paper>, has made; notes: a file of markdown."""
+    added = Path(notes).read_text(encoding="utf-8").strip() if notes else ""
     stage, _, key = target.partition("@")
     if stage != "report" or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
         raise InputError(
@@ -38,8 +49,9 @@ def main(name: str = "", target: str = "") -> None:
         publication.write_numbers(folder, paper, studies, details)
         publication.write_data(folder, studies)
         publication.write_report(folder, key, studies)
-        shutil.copy(PARAMS, folder / "params.yaml")
-        text = readme(name, target, paper, studies, details)
+        publication.write_settings(folder / "params.yaml")
+        write_students(folder / "weights", key, studies)
+        text = readme(name, target, paper, studies, details, added)
         (folder / "README.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
 
 
@@ -58,8 +70,24 @@ def require_run(key: str, target: str) -> None:
         raise InputError(f"{target} is not up to date: run dvc repro {target} first")
 
 
-def readme(name: str, target: str, paper: Paper, studies: list[Study], details: dict[str, Any]) -> list[str]:
-    """Claims, protocol, provenance, and how to repeat it."""
+def write_students(folder: Path, key: str, studies: list[Study]) -> None:
+    """Export the first seed of each network that teaches none, halved in size where it takes that to be SMALL."""
+    folder.mkdir()
+    results = {run: result for study in studies for run, result in study.results.items()}
+    teachers = {named(result.spec["teacher"]) for result in results.values()}
+    for one, result in results.items():
+        weights = Path("models") / key / one / f"seed{min(result.predictions)}" / "weights.safetensors"
+        if one in teachers or result.spec["modality"] != "rgb" or not weights.is_file():
+            continue
+        halved = ["--bfloat16"] if weights.stat().st_size > SMALL else []
+        if weights.stat().st_size <= SMALL * (2 if halved else 1):
+            export.main(str(weights), "-o", str(folder / f"{one}.safetensors"), *halved)
+
+
+def readme(
+    name: str, target: str, paper: Paper, studies: list[Study], details: dict[str, Any], notes: str
+) -> list[str]:
+    """Claims, notes, protocol, provenance, and how to repeat it."""
     full: dict[str, dict[str, Any]] = {}
     for one, spec in load_specs(paper.key).items():
         full |= exported(one, spec)
@@ -74,13 +102,14 @@ def readme(name: str, target: str, paper: Paper, studies: list[Study], details: 
         provenance.warning(studies, full),
         claims.claim_table(entries),
         claims.RULE,
+        *([f"## Notes\n\n{notes}"] if notes else []),
         "## Protocol",
         *provenance.scales(studies, shown, full),
         folded("Runs and seeds", claims.pair_table(paper, entries)),
         "## Repeat it",
         f"```sh\ngit checkout {commit}\ncp {PUBLISHED / name}/params.yaml params.yaml\ndvc repro {target}\n```",
-        "DVC had run this command, and found nothing left to run, when this folder was written. `params.yaml` names "
-        "folders of data by their place on the machine of the study; their digests are in `data.csv`.",
+        "DVC had run this command, and found nothing left to run, when this folder was written. Where `params.yaml` "
+        f"says `{publication.PLACE}…`, name your folder of the archives whose digests are in `data.csv`.",
         publication.contents(),
     ]
 

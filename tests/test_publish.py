@@ -5,12 +5,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.serialize import modify_yaml
 
+from lib.data.batches import MEAN, STD
+from lib.deployment.students import open_student
 from lib.errors import InputError
 from lib.files import read_csv
+from lib.labels import Label, label_weights
+from lib.params import load_params
+from lib.reporting import publication
+from lib.runs import Run
 from stages import evaluate, publish, report, summary
 from tests.markdown import cells
-from tests.projects import write_project
+from tests.projects import JOINTS, write_project
 from tests.test_reporting import ROOT, RUNS, write_learned
 
 MADE = [f"data/{kind}/{dataset}" for dataset in ("lsp", "mpii") for kind in ("raw", "annotations", "crops")]
@@ -25,6 +32,16 @@ def commit() -> None:
     call("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "all")
 
 
+def label(run: Run) -> None:
+    """Label the weights of a run's first seed, as of drawn people."""
+    said = {name: getattr(run, name) for name in ("paper", "input", "antialias", "output", "flip_test")}
+    said |= {"run": run.name, "benchmark": run.dataset, "codec": dict(run.codec), "validation": run.validation}
+    said |= {"seed": 0, "branch": 1, "source": "synthetic", "modality": "rgb", "crop": (64, 64), "padding": 1.25}
+    said |= {"joints": tuple(JOINTS), "flip_pairs": ((0, 5),), "skeleton": ((0, 1),), "scale": None, "crops": "another machine's"}
+    said |= {"mean": tuple(MEAN), "std": tuple(STD)}
+    label_weights(Path(f"models/{run.label}/seed0/weights.safetensors"), Label(**said))
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A repository with results on LSP, drawn, and MPII, whose images are the benchmark's; DVC knows them."""
@@ -33,8 +50,10 @@ def project(tmp_path_factory):
         patch.chdir(folder)
         settings = (ROOT / "params.yaml").read_text(encoding="utf-8")
         Path("params.yaml").write_text(settings.replace("profile: mini ", "profile: small "), encoding="utf-8")
-        write_project("fpd", RUNS, people={"lsp": 20, "mpii": 30})
+        write_project("fpd", RUNS, people={"lsp": 20, "mpii": 30}, weights=["lsp_fpd", "lsp_student"])
         write_learned()
+        for name in ("lsp_fpd", "lsp_student"):
+            label(load_params().run(f"fpd/{name}"))
         for dataset, source in (("lsp", "synthetic"), ("mpii", "official")):
             text = f'{{"source": "{source}", "archives": {{"{dataset}.zip": "abc"}}}}'
             Path(f"data/raw/{dataset}/SOURCE.json").write_text(text)
@@ -89,6 +108,37 @@ def test_a_study_says_how_to_repeat_it(study):
     lock = yaml.safe_load(Path("dvc.lock").read_text())["stages"]["report@fpd"]["outs"]
     assert {out["path"]: f"md5:{out['md5']}" for out in lock} == {path: rows[path]["digest"] for path in MADE}
     assert (rows["mpii.zip"]["digest"], rows["mpii.zip"]["source"]) == ("sha256:abc", "official")
+
+
+def test_a_study_carries_small_students_and_notes(study, monkeypatch):
+    weights = study / "weights"
+    cards = {"lsp_fpd.md", "lsp_student.md"}
+    assert {path.name for path in weights.iterdir()} == cards | {"lsp_fpd.safetensors", "lsp_student.safetensors"}
+    assert open_student(weights / "lsp_fpd.safetensors").label.run == "lsp_fpd"
+    assert "# lsp_student, seed 0" in (weights / "lsp_student.md").read_text()
+    small = (weights / "lsp_fpd.safetensors").stat().st_size
+    Path("notes.md").write_text("Alpha was tried on held-out persons.\n")
+    monkeypatch.setattr(publish, "SMALL", small * 2 // 3)  # fits in half of its size
+    publish.main("halved", "report@fpd", "notes.md")
+    halved = Path("reports/published/halved")
+    assert "\n\n## Notes\n\nAlpha was tried on held-out persons.\n\n## Protocol" in (halved / "README.md").read_text()
+    assert (halved / "weights/lsp_fpd.safetensors").stat().st_size < small * 2 // 3
+    assert "Weights are bfloat16; on" in (halved / "weights/lsp_fpd.md").read_text()
+    monkeypatch.setattr(publish, "SMALL", small // 3)
+    publish.main("halved", "report@fpd")
+    assert not list((halved / "weights").iterdir())
+
+
+def test_a_study_names_no_folder_of_its_machine(project, tmp_path):
+    mine = tmp_path / "my data: all"
+    mine.mkdir()
+    with modify_yaml("params.yaml") as settings:
+        settings["data"]["mpii"]["source"] = str(mine)
+    publication.write_settings(tmp_path / "params.yaml")
+    sources = load_params(tmp_path / "params.yaml").common.data
+    assert (sources.mpii.source, sources.lsp.source) == ("/path/to/mpii", "synthetic")
+    assert "my data" not in (tmp_path / "params.yaml").read_text()
+    subprocess.run(["git", "checkout", "params.yaml"], check=True)
 
 
 def test_a_study_shows_no_images_of_a_benchmark(study):

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from dvc.utils.serialize import modify_yaml
 
 from lib.files import write_csv
 from lib.metrics.scores import HEADLINE
 from lib.papers import Paper
+from lib.params import PARAMS
+from lib.params.limits import ORIGINS
 from lib.reporting import Study, claims, headline, seed_scores
 from lib.reporting.markdown import bullets
 
+PLACE = "/path/to/"  # of a folder that is a user's own
 PHOTOGRAPHS = ("people", "classes", "transfer", "hands")  # figures that show a benchmark's images
 FIGURE = re.compile(r"!\[[^\]]*\]\(figures/[^)]*?/(\w+)\.png\)\n\n\*[^\n]*\*\n\n?")
 
@@ -77,6 +81,15 @@ def write_report(folder: Path, key: str, studies: Iterable[Study]) -> None:
             shutil.copy(path, folder / "figures" / path.name)
 
 
+def write_settings(path: Path) -> None:
+    """params.yaml, but for folders of this machine: they are called PLACE and their benchmark."""
+    shutil.copy(PARAMS, path)
+    with modify_yaml(path) as settings:
+        for benchmark, data in settings["data"].items():
+            if data["source"] not in ORIGINS:
+                data["source"] = f"{PLACE}{benchmark}"
+
+
 def contents() -> str:
     """What lies in a study's folder."""
     return bullets(
@@ -86,6 +99,8 @@ def contents() -> str:
             "[claims.csv](claims.csv), [headline.csv](headline.csv), [seeds.csv](seeds.csv): the claims above, each "
             "run's number and its spread, and all metrics by seed",
             "`histories/`: loss and validation of each run and seed",
+            "`weights/`: students of the first seed, of 2 MB at most, each with its model card; `python -m "
+            "stages.predict` takes them",
             "[params.yaml](params.yaml): every setting; [data.csv](data.csv): digests of the data",
         ]
     )
