@@ -12,7 +12,8 @@ from lib.reporting.provenance import CHECK, CHECKED
 from stages import load_spec, run
 
 REPORTS = Path("reports")
-STUDIES = ("published", "archive")  # folders: made by `python -m stages.publish`, and by hand before there was that
+ARCHIVE = "archive"  # studies made by hand; what a published one answers, they no longer do
+STUDIES = ("published", ARCHIVE)  # folders; made by `python -m stages.publish`
 
 
 def main() -> None:
@@ -29,12 +30,13 @@ def published() -> list[str]:
         return ["No study has been published: `python -m stages.publish` does it."]
     order = sorted(found, key=lambda folder: found[folder][0]["images"] == claims.DRAWN)
     links = {folder: f"{folder.relative_to(REPORTS).as_posix()}/README.md" for folder in order}
-    rows = [
-        [f"[{entry['paper'].upper()}]({links[folder]})", *line(entry)]
-        for folder in order
-        for entry in found[folder]
-        if entry["headline"]
-    ]
+    rows, answered = [], set()
+    for folder in order:
+        entries = [entry for entry in found[folder] if entry["headline"]]
+        if folder.parent.name == ARCHIVE:
+            entries = [entry for entry in entries if asked(entry) not in answered]
+        answered |= {asked(entry) for entry in entries}
+        rows += [[f"[{entry['paper'].upper()}]({links[folder]})", *line(entry)] for entry in entries]
     header = ["paper", "claim", "on", "paper's gain", "elsewhere", "our gain", "verdict"]
     return [
         markdown(header, rows, len(header)),
@@ -42,6 +44,11 @@ def published() -> list[str]:
         "## Studies",
         bullets(f"[{title(folder / 'README.md')}]({links[folder]})" for folder in order),
     ]
+
+
+def asked(entry: Mapping[str, str]) -> tuple[str, ...]:
+    """What a claim is, whoever tried it."""
+    return entry["paper"], entry["claim"], entry["on"], entry["images"]
 
 
 def line(entry: Mapping[str, str]) -> list[str]:

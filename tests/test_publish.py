@@ -1,5 +1,6 @@
 """A study is published from what DVC has run, with everything that repeats it and nobody's photographs."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from dvc.utils.serialize import modify_yaml
 from lib.data.batches import MEAN, STD
 from lib.deployment.students import open_student
 from lib.errors import InputError
-from lib.files import read_csv
+from lib.files import read_csv, write_csv
 from lib.labels import Label, label_weights
 from lib.params import load_params
 from lib.reporting import publication
@@ -37,8 +38,8 @@ def label(run: Run) -> None:
     said = {name: getattr(run, name) for name in ("paper", "input", "antialias", "output", "flip_test")}
     said |= {"run": run.name, "benchmark": run.dataset, "codec": dict(run.codec), "validation": run.validation}
     said |= {"seed": 0, "branch": 1, "source": "synthetic", "modality": "rgb", "crop": (64, 64), "padding": 1.25}
-    said |= {"joints": tuple(JOINTS), "flip_pairs": ((0, 5),), "skeleton": ((0, 1),), "scale": None, "crops": "another machine's"}
-    said |= {"mean": tuple(MEAN), "std": tuple(STD)}
+    said |= {"joints": tuple(JOINTS), "flip_pairs": ((0, 5),), "skeleton": ((0, 1),), "scale": None}
+    said |= {"crops": "another machine's", "mean": tuple(MEAN), "std": tuple(STD)}
     label_weights(Path(f"models/{run.label}/seed0/weights.safetensors"), Label(**said))
 
 
@@ -155,6 +156,21 @@ def test_the_summary_opens_with_it(study):
     summary.main()
     rows = [cells(line) for line in Path("reports/README.md").read_text(encoding="utf-8").splitlines()]
     assert [row[2] for row in rows if row[0] == "[FPD](published/small-study/README.md)"] == ["MPII", "LSP, drawn"]
+
+
+def test_the_summary_leaves_an_older_answer_to_the_same_claim_below(study):
+    older = Path("reports/archive/older")
+    older.mkdir(parents=True)
+    (older / "README.md").write_text("# An older study\n")
+    entries = read_csv(study / "claims.csv")
+    other = {**entries[0], "on": "another benchmark"}
+    write_csv(older / "claims.csv", [*entries, other])
+    summary.main()
+    text = Path("reports/README.md").read_text(encoding="utf-8")
+    rows = [cells(line) for line in text.splitlines()]
+    assert [row[2] for row in rows if row[0] == "[FPD](archive/older/README.md)"] == ["another benchmark"]
+    assert "[An older study](archive/older/README.md)" in text
+    shutil.rmtree(older)
 
 
 def test_what_dvc_would_run_again_is_not_published(project, monkeypatch):
