@@ -58,14 +58,16 @@ def specs(params: Params) -> dict[str, Any]:
 
 
 def chosen_runs(params: Params, runs: dict[str, Run]) -> list[str]:
-    """Labels of the runs on the chosen benchmarks: all, or those that the papers are about and their partners."""
+    """Labels of the runs on the chosen benchmarks: all, or the papers' roles and headline claims with their partners."""
     chosen = [label for label, one in runs.items() if one.dataset in params.common.benchmarks]
     if params.common.rows == "all":
         return chosen
     headline: set[str] = set()
     for paper in params.papers:
-        for benchmark in load_paper(paper).benchmarks.values():
-            headline |= {f"{paper}/{name}" for name in benchmark.roles.values()} & set(chosen)
+        printed = load_paper(paper)
+        names = {name for benchmark in printed.benchmarks.values() for name in benchmark.roles.values()}
+        names |= {name for claim in printed.claims if claim.headline for name in claim.runs}
+        headline |= {f"{paper}/{name}" for name in names} & set(chosen)
     waiting = list(headline)
     while waiting:
         one = runs[waiting.pop()]
