@@ -58,7 +58,7 @@ def specs(params: Params) -> dict[str, Any]:
 
 
 def chosen_runs(params: Params, runs: dict[str, Run]) -> list[str]:
-    """Labels of the runs on the chosen benchmarks: all, or the papers' roles and headline claims with their partners."""
+    """Labels of the runs on the chosen benchmarks: all, or those of roles and headline claims with their partners."""
     chosen = [label for label, one in runs.items() if one.dataset in params.common.benchmarks]
     if params.common.rows == "all":
         return chosen

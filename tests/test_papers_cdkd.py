@@ -197,7 +197,9 @@ def test_decisions_of_cdkd_agree_with_params(params):
         ("one_hot", 0.2),
         ("one_hot", 0),
     ]
-    assert (cdkd.simcc["lsp"].target, cdkd.simcc["lsp"].sigma) == ("gaussian", 4)
+    assert (cdkd.simcc["lsp"].target, cdkd.simcc["lsp"].sigma) == ("gaussian", 1 / 32)
+    widths = {name: run[name].codec["sigma"] for name in ("lsp_teacher", "lsp_simcc_64", "lsp_cdkd_64", "lsp_cdkd_32")}
+    assert widths == {"lsp_teacher": 16, "lsp_simcc_64": 4, "lsp_cdkd_64": 4, "lsp_cdkd_32": 2}  # classes
     assert (cdkd.heatmap.sigma, cdkd.heatmap.centre, cdkd.decoding.refinement) == (1, "pixel", "quarter")
     hrnet, resnet = cdkd.schedules["hrnet"], cdkd.schedules["simplebaseline"]
     assert (hrnet.epochs, hrnet.optimizer.milestones, hrnet.batch_size) == (210, (170, 200), 64)

@@ -7,7 +7,7 @@ from pydantic import Field
 from lib.papers import okdhp
 from lib.params.networks import Network
 from lib.params.papers import BodyPaper, Method, Sizes
-from lib.params.sections import Name, Optimizer, Parts, Positive, Schedule, Section, Variant, Weight
+from lib.params.sections import Name, Optimizer, Parts, Positive, Schedule, Section, Size, Variant, Weight
 
 FeatureAlignment = Literal["none", "sape", "convolution", "fully_connected"]
 ClassAlignment = Literal["none", "cca", "same", "fully_connected"]
@@ -41,10 +41,10 @@ class OneHot(Section):
 
 
 class Gaussian(Section):
-    """SimCC targets: a normal distribution about the joint; sigma in classes."""
+    """SimCC targets: a normal distribution about the joint; sigma as a share of the view's side."""
 
     target: Literal["gaussian"]
-    sigma: Positive
+    sigma: Annotated[Positive, Field(lt=1)]
 
 
 Simcc = Annotated[OneHot | Gaussian, Field(discriminator="target")]
@@ -97,10 +97,13 @@ class Settings(BodyPaper[Run], Distillation):
             raise ValueError(f"a network of the output {sizes.network.output} has no classes to align: logits: none")
         return Method("cdkd", settings)
 
-    def codec(self, run: Run, network: Network, dataset: str) -> dict[str, Any]:
+    def codec(self, run: Run, network: Network, dataset: str, size: Size) -> dict[str, Any]:
         if network.output == "simcc":
-            return network.codec() | self.simcc[dataset].model_dump(exclude={"target"})
-        codec = super().codec(run, network, dataset)
+            target = self.simcc[dataset]
+            if isinstance(target, Gaussian):
+                return network.codec() | {"sigma": target.sigma * network.split * size[0]}  # in classes
+            return network.codec() | {"smoothing": target.smoothing}
+        codec = super().codec(run, network, dataset, size)
         return codec | {"centre": "subpixel", "refinement": "dark"} if run.dark else codec
 
     def own_keys(self, run: Run) -> set[str]:

@@ -112,7 +112,7 @@ class Params:
             model=model,
             output=network.output,
             exports=(model, *(method.branches if method else ())),
-            codec=paper.codec(run, network, dataset),
+            codec=paper.codec(run, network, dataset, sizes.input),
             flip_test=paper.flip_test(),
             augmentation=paper.augmentation[dataset].model_dump(),
             antialias=getattr(paper, "antialias", False),

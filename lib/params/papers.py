@@ -137,8 +137,8 @@ class Paper(Section, Generic[RunType]):
     def method(self, run: RunType, sizes: Sizes, optimizer: Optimizer) -> Method | None:
         """What a run learns from besides labels. Raises ValueError for settings that do not fit each other."""
 
-    def codec(self, run: RunType, network: Network, dataset: str) -> dict[str, Any]:
-        """Settings of the codec of a run's network, at the profile's scale."""
+    def codec(self, run: RunType, network: Network, dataset: str, size: Size) -> dict[str, Any]:
+        """Settings of the codec of a run's network at the profile's scale, for inputs of a size."""
         return network.codec()
 
     def flip_test(self) -> bool:
@@ -165,7 +165,7 @@ class BodyPaper(Paper[RunType], Generic[RunType]):
     heatmap: Heatmap
     decoding: Decoding
 
-    def codec(self, run: RunType, network: Network, dataset: str) -> dict[str, Any]:
+    def codec(self, run: RunType, network: Network, dataset: str, size: Size) -> dict[str, Any]:
         if network.output != "heatmap":
             return network.codec()
         return self.heatmap.model_dump() | {"refinement": self.decoding.refinement}
