@@ -59,8 +59,8 @@ def specs(params: Params) -> dict[str, Any]:
 
 def chosen_runs(params: Params, runs: dict[str, Run]) -> list[str]:
     """Labels of the runs on the chosen benchmarks: all, or those of roles and headline claims with their partners."""
-    chosen = [label for label, one in runs.items() if one.dataset in params.common.benchmarks]
-    if params.common.rows == "all":
+    chosen = [label for label, one in runs.items() if one.dataset in params.benchmarks]
+    if params.rows == "all":
         return chosen
     headline: set[str] = set()
     for paper in params.papers:
@@ -100,7 +100,7 @@ def data_specs(params: Params, chosen: list[Run]) -> dict[str, Any]:
         contents[f"pack/{name}"] = {"code": code, **settings} if name in crops else NOT_CHOSEN
     datasets = {params.common.crops[name].dataset for name in crops}
     for name in Data.model_fields:
-        settings = getattr(params.common.data, name).model_dump(mode="json")
+        settings = params.data(name).model_dump(mode="json")
         fetch = {"code": code_of("fetch", name), **settings, "official": params.official[name]}
         contents[f"fetch/{name}"] = fetch if name in datasets else NOT_CHOSEN
         contents[f"convert/{name}"] = {"code": code_of("convert", name)} if name in datasets else NOT_CHOSEN

@@ -40,6 +40,16 @@ MISTAKES = {
     "benchmark twice": ({"benchmarks": ["lsp", "lsp"]}, ["benchmarks is ['lsp', 'lsp']; every one once"]),
     "dangling profile": ({"profile": "minni"}, ["profile is 'minni'", "did you mean mini?"]),
     "profile of no paper": ({"profiles.mini.fdp": {}}, ["a key of profiles.mini is 'fdp'", "did you mean fpd?"]),
+    "drawn benchmark of a profile": (
+        {"profiles.demo.drawn.lps": {}},
+        ["a key of profiles.demo.drawn is 'lps'", "did you mean lsp?"],
+    ),
+    "drawn number of a profile": ({"profiles.demo.drawn.lsp.lspet": -1}, ["profiles.demo.drawn.lsp.lspet is -1"]),
+    "rows of a profile": ({"profiles.demo.rows": "some"}, ["profiles.demo.rows is 'some'", "'all' or 'headline'"]),
+    "benchmark of a profile": (
+        {"profiles.demo.benchmarks": ["lps"]},
+        ["an entry of profiles.demo.benchmarks is 'lps'", "did you mean lsp?"],
+    ),
     "profile without crops": ({"profiles.mini.crops": ...}, ["missing key profiles.mini.crops"]),
     "profile of a network": ({"profiles.mini.fpd.stacks": 1}, ["profiles.mini.fpd.stacks", "known here: resolution"]),
     "dangling teacher": (

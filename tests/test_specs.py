@@ -11,7 +11,7 @@ from lib.errors import InputError
 from lib.params import load_params
 from lib.params.scales import FULL
 from lib.runs import as_run
-from stages import NOT_CHOSEN, specs, train
+from stages import NOT_CHOSEN, load_spec, specs, train
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -138,6 +138,22 @@ def test_headline_rows_are_those_of_roles_and_headline_claims_with_the_runs_that
         *("mpii_s8_c256", "mpii_s4_c128", "mpii_fpd", "mpii_fpd_init", "mpii_control"),
     }
     assert {name for name in left if name.startswith("fetch/")} >= {"fetch/lsp", "fetch/rhd", "fetch/stb"}
+
+
+def test_a_profile_chooses_and_draws_in_place_of_what_params_ask_for(project):
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    left = chosen(text.replace("profile: mini ", "profile: demo "))
+    assert left == chosen(
+        text.replace("profile: mini ", "profile: small ")
+        .replace("rows: all", "rows: headline")
+        .replace("\n- mpii\n- coco\n- rhd\n- stb\n- freihand\n", "\n- rhd\n- stb\n")
+    )
+    specs.main()
+    assert load_spec("fetch/lsp")["synthetic"] != {"lsp": 400, "lspet": 2800, "seed": 0}
+    Path("params.yaml").write_text(text.replace("profile: mini ", "profile: demo "), encoding="utf-8")
+    specs.main()
+    assert load_spec("fetch/lsp")["synthetic"] == {"lsp": 400, "lspet": 2800, "seed": 0}
+    assert load_spec("fetch/mpii") == NOT_CHOSEN
 
 
 def test_a_stage_that_is_left_out_says_so_in_the_place_of_its_output(project):

@@ -2,20 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from lib.errors import InputError
 from lib.named import find, names, suggestion
 from lib.params.checks import check_paper, check_sections, known
-from lib.params.data import CropsSpec, Data, OfficialFile, SynthesisSpec
+from lib.params.data import CropsSpec, Data, Dataset, OfficialFile, SynthesisSpec
 from lib.params.limits import check_limits, check_official
 from lib.params.networks import Network
 from lib.params.papers import BaseRun, Paper, Sizes, scaled_optimizer
 from lib.params.reading import read_yaml, validated
-from lib.params.scales import FULL, CropsScale, Scale, scaled_size
-from lib.params.sections import Complexity, Name, Section, Seed, Training
+from lib.params.scales import FULL, Choice, CropsScale, Scale, scaled_size
+from lib.params.sections import Benchmarks, Complexity, Name, Rows, Section, Seed, Training
 from lib.runs import Run
 
 PARAMS = Path("params.yaml")
@@ -25,12 +25,12 @@ OFFICIAL = Path(__file__).parents[1] / "data/official.yaml"
 
 
 class Common(Section):
-    """What no paper owns. benchmarks: those whose runs are trained; rows: all, or those that a paper is about."""
+    """What no paper owns. benchmarks: those whose runs are trained; rows: all, or those of a paper's main claims."""
 
     profile: Name
     seeds: tuple[Seed, ...] = Field(min_length=1)
-    benchmarks: tuple[Name, ...] = Field(min_length=1)
-    rows: Literal["all", "headline"]
+    benchmarks: Benchmarks
+    rows: Rows
     data: Data
     crops: dict[Name, CropsSpec]
     synthesis: SynthesisSpec
@@ -40,10 +40,15 @@ class Common(Section):
 
 @dataclass(frozen=True)
 class Profile:
-    """One scale of the whole pipeline; a paper that it does not name keeps its own."""
+    """One scale of the whole pipeline; a paper that it does not name keeps its own.
+
+    choice: in place of what params.yaml asks for; drawn: in place of a benchmark's `synthetic`.
+    """
 
     crops: CropsScale
     papers: dict[str, Scale]
+    choice: Choice
+    drawn: dict[str, Section]
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,22 @@ class Params:
     def profile(self) -> Profile:
         """The chosen one."""
         return self.profiles[self.common.profile]
+
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        """Those whose runs are trained."""
+        return self.profile.choice.benchmarks or self.common.benchmarks
+
+    @property
+    def rows(self) -> str:
+        """Which of their runs: all or headline."""
+        return self.profile.choice.rows or self.common.rows
+
+    def data(self, benchmark: str) -> Dataset:
+        """Where a benchmark comes from, and what is drawn of it at the profile's scale."""
+        dataset = getattr(self.common.data, benchmark)
+        drawn = self.profile.drawn.get(benchmark, dataset.synthetic)
+        return dataset.model_copy(update={"synthetic": drawn})
 
     @property
     def labels(self) -> list[str]:
@@ -187,14 +208,25 @@ def mapping(content: dict[str, Any], key: str, path: Path | str) -> list[tuple[s
 
 
 def profile(content: Any, papers: tuple[str, ...], key: str, path: Path | str) -> Profile:
-    """A profile: `crops`, and scales by paper."""
+    """A profile: `crops`, scales by paper, what it trains and draws."""
     entries = validated(dict[Name, Any], content, path, key)
+    choice = tuple(Choice.model_fields)
     for name in entries:
-        known(f"{path}: a key of {key}", name, ("crops", *papers))
+        known(f"{path}: a key of {key}", name, ("crops", *choice, "drawn", *papers))
     if "crops" not in entries:
         raise InputError(f"{path}: missing key {key}.crops")
     scales = {name: validated(Scale, entries.get(name, {}), path, f"{key}.{name}") for name in papers}
-    return Profile(validated(CropsScale, entries["crops"], path, f"{key}.crops"), scales)
+    drawn = validated(dict[Name, Any], entries.get("drawn", {}), path, f"{key}.drawn")
+    for name, entry in drawn.items():
+        known(f"{path}: a key of {key}.drawn", name, tuple(Data.model_fields))
+        kind = Data.model_fields[name].annotation.model_fields["synthetic"].annotation
+        drawn[name] = validated(kind, entry, path, f"{key}.drawn.{name}")
+    return Profile(
+        crops=validated(CropsScale, entries["crops"], path, f"{key}.crops"),
+        papers=scales,
+        choice=validated(Choice, {name: entries[name] for name in choice if name in entries}, path, key),
+        drawn=drawn,
+    )
 
 
 def network(content: Any, key: str, path: Path | str) -> Network:

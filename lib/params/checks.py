@@ -33,11 +33,14 @@ def known(key: str, name: str, names: Iterable[str]) -> None:
 def check_sections(params: Params, path: Path | str) -> None:
     """Refuse names that point to nothing, names used twice and sizes that the networks cannot take."""
     common = params.common
-    for key, values in (("seeds", common.seeds), ("benchmarks", common.benchmarks)):
+    chosen = {"benchmarks": common.benchmarks}
+    chosen |= {f"profiles.{name}.benchmarks": one.choice.benchmarks or () for name, one in params.profiles.items()}
+    for key, values in {"seeds": common.seeds, **chosen}.items():
         if len(set(values)) < len(values):
             raise InputError(f"{path}: {key} is {list(values)}; every one once")
-    for name in common.benchmarks:
-        known(f"{path}: an entry of benchmarks", name, Data.model_fields)
+    for key, names in chosen.items():
+        for name in names:
+            known(f"{path}: an entry of {key}", name, Data.model_fields)
     complexity = common.complexity
     known(f"{path}: complexity.reference", complexity.reference, complexity.networks)
     for part in ("networks", "training"):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from lib.params.sections import Batch, Count, Rate, Section, Share, Size
+from lib.params.sections import Batch, Benchmarks, Count, Rate, Rows, Section, Share, Size
 
 SIDE_UNIT = 64  # px; inputs are scaled in steps of it
 
@@ -43,6 +43,13 @@ class Scale(Section):
     def wide(self, count: int, unit: int) -> int:
         """A count of channels, a multiple of a unit."""
         return scaled(count, self.width, unit)
+
+
+class Choice(Section):
+    """Which rows on which benchmarks a profile trains; null: those that params.yaml asks for."""
+
+    rows: Rows | None = None
+    benchmarks: Benchmarks | None = None
 
 
 FULL = Scale()

@@ -17,6 +17,8 @@ Duration = Annotated[int, Field(ge=1, le=100_000)]  # epochs
 Rate = Annotated[float, Field(gt=0, le=10)]  # of learning
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Size = tuple[Side, Side]
+Rows = Literal["all", "headline"]
+Benchmarks = Annotated[tuple[Name, ...], Field(min_length=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Shared = Annotated[int, Field(ge=0, le=64)]
 Variant = Literal["paper", "released"]
