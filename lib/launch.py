@@ -161,6 +161,7 @@ def connect(path: Path, environment: Mapping[str, str]) -> socket.socket:
             command = [sys.executable, "-m", "lib.launch", "--serve", str(path)]
             nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
             server = subprocess.Popen(command, env=environment, start_new_session=True, **nothing)
+            threading.Thread(target=server.wait, daemon=True).start()  # a server may end before this process does
         elif server.poll():
             break
         time.sleep(0.1)

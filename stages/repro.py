@@ -38,7 +38,7 @@ def main(*arguments: str) -> None:
                 apply_overrides(PARAMS, options.set_param)
             records = Records(options.targets)
             machine = Cluster(options.ray, options.gpus, options.jobs) if options.ray else Machine(options.jobs)
-            walk = Walk(records, machine, threads, View())
+            walk = Walk(records, machine, load_spec, View())
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
                     signal.signal(number, walk.interrupt)
@@ -49,11 +49,6 @@ def main(*arguments: str) -> None:
             sys.exit("interrupted: the same command continues")
     if not done:
         sys.exit(report(walk))
-
-
-def threads(name: str) -> int | None:
-    """The threads of a run's training; None: one per core. What params.yaml leaves out needs one."""
-    return load_spec(name).get("run", {}).get("threads", 1)
 
 
 def report(walk: Walk) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from lib.launch import parent
+
 ROOT = Path(__file__).resolve().parents[1]
 INHERITED = """
 import json, os, resource
@@ -172,6 +174,18 @@ def test_a_killed_server_ends_no_launch_and_is_replaced(folder, number):
     assert set(servers(folder)) - set(old)
     client.kill()
     assert gone(pid)
+
+
+def test_a_server_that_ends_leaves_nothing_in_the_process_that_started_it(folder):
+    code = "from lib import launch; import os, time; launch.start(['-m', 'work'], os.environ, 1).wait(); time.sleep(60)"
+    new = os.environ | {"OMP_NUM_THREADS": "9"}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=new, stdout=subprocess.PIPE)
+    assert process.stdout.readline()
+    (server,) = (one for one in servers(folder) if parent(one)[0] == process.pid)
+    os.kill(server, signal.SIGTERM)
+    assert gone(server)
+    process.kill()
+    process.communicate()
 
 
 def test_a_launcher_is_read_as_words(folder):

@@ -17,6 +17,7 @@ import pytest
 from lib.graph import view
 from lib.graph.records import Records
 from lib.graph.workers import Machine, visible_gpus
+from lib.training import progress
 from tests.small_project import contents, dvc, environment, repro, stage, trained, weights, write_graph, write_project
 
 RUNS = {"alone", "baseline", "student", "student_half", "teacher"}
@@ -261,8 +262,34 @@ def test_with_a_launcher_a_training_has_the_machine_to_itself(monkeypatch):
 
 def test_the_line_about_all_stages():
     states = Counter(done=10, waiting=7, failed=1, skipped=2)
-    expected = "10 of 20 stages done, 2 running, 5 waiting, 1 failed, 2 skipped; 1:01:40 so far, about 0:43:10 left"
-    assert view.summary(states, 2, 3700.0) == expected
+    expected = "10 of 20 stages done, 2 running, 5 waiting, 1 failed, 2 skipped; 1:01:40 so far"
+    assert view.summary(states, 2, 3700.0, []) == view.summary(states, 2, 3700.0, [0.0]) == expected
+    assert view.summary(states, 2, 3700.0, [0.0, 1450.0, 60.0]) == f"{expected}, at least 0:24:10 left"
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [
+        ("fpd/a seed 0: epoch 4/20, mse 4.6, 167 images/s, 0:18:00 of 0:24:00 left", 18 * 60 + 2 * 24 * 60),
+        ("fpd/a seed 5: epoch 4/20, mse 4.6, 167 images/s, 0:18:00 of 0:24:00 left", 18 * 60 + 24 * 60),
+        ("fpd/a seed 7: epoch 4/20, mse 4.6, 167 images/s, 30:00:01 of 40:00:00 left", 30 * 3600 + 1),
+        ("fpd/a seed 7: epoch 20/20, mse 4.6, 167 images/s, 0:00:00 of 0:24:00 left", 0),
+        ("fpd/a: node 5 on host, process 4, GPU 0", 0),
+        ("", 0),
+    ],
+)
+def test_the_time_left_is_that_of_the_present_seed_and_of_those_after_it(line, seconds):
+    assert view.left(line, [0, 5, 7]) == seconds
+
+
+def test_a_training_says_what_it_has_left_of_all(monkeypatch, capsys):
+    """60 s for 400 of 4,000 images, whatever was done before an interruption: 510 s left of 600."""
+    moments = iter([0.0, 0.0, 60.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(moments))
+    progress.Progress("fpd/a seed 5", 20, 200, done=200, silent=False).update(3, 400, {"mse": 4.5}, epoch_ended=False)
+    line = capsys.readouterr().err.strip()
+    assert line == "fpd/a seed 5: epoch 3/20, mse 4.5, 7 images/s, 0:08:30 of 0:10:00 left"
+    assert view.left(line, [0, 5, 7]) == 510 + 600
 
 
 def test_a_terminal_shows_the_last_line_of_each_log_and_a_file_does_not(tmp_path, monkeypatch):
@@ -271,7 +298,7 @@ def test_a_terminal_shows_the_last_line_of_each_log_and_a_file_does_not(tmp_path
             return True
 
     class Job:
-        name, device, began, log = "fpd@lsp_fpd", "3", time.monotonic() - 65, tmp_path / "log"
+        name, device, began, log, seeds = "fpd@lsp_fpd", "3", time.monotonic() - 65, tmp_path / "log", [0]
 
     Job.log.write_text("first\n50 %\r100 %, epoch 3/10\n\n")
     monkeypatch.setattr(view, "TERMINAL_SECONDS", 0.0)

@@ -1,5 +1,6 @@
 """What is shown of a walk: a few lines that stay at the foot of a terminal, a line now and then in a log."""
 
+import re
 import shutil
 import sys
 import time
@@ -7,8 +8,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TextIO
 
+from lib.training.progress import clock
+
 LOG_SECONDS, TERMINAL_SECONDS = 60.0, 0.5
 TAIL = 1000  # bytes
+LEFT = re.compile(r" seed (\d+): .* (\d+):(\d\d):(\d\d) of (\d+):(\d\d):(\d\d) left")  # of lib.training.progress
 
 
 class View:
@@ -30,14 +34,13 @@ class View:
         if now - self.shown < (TERMINAL_SECONDS if self.live else LOG_SECONDS):
             return
         self.shown = now
-        text = summary(Counter(states), len(jobs), now - self.began)
+        times = [left(last_line(job.log), job.seeds) for job in jobs if job.seeds]
+        text = summary(Counter(states), len(jobs), now - self.began, times)
         if not self.live:
             print(text, file=self.stream, flush=True)
             return
         width, height = shutil.get_terminal_size()
-        rows = [
-            f"  {job.name:<32} {job.device:>4} {duration(now - job.began):>8}  {last_line(job.log)}" for job in jobs
-        ]
+        rows = [f"  {job.name:<32} {job.device:>4} {clock(now - job.began):>8}  {last_line(job.log)}" for job in jobs]
         rows = [text, *rows[: height - 2]]
         self.clear()
         print(*(row[: width - 1] for row in rows), sep="\n", file=self.stream, flush=True)
@@ -50,23 +53,28 @@ class View:
         self.lines = 0
 
 
-def summary(states: Counter, running: int, seconds: float) -> str:
-    """One line about all stages; the time left is that of the stages so far, so it is known when some are done."""
+def summary(states: Counter, running: int, seconds: float, left: list[float]) -> str:
+    """One line about all stages. left: of those that run; what waits takes longer, how long nobody knows."""
     waiting = states["waiting"] - running
     text = f"{states['done']} of {states.total()} stages done, {running} running, {waiting} waiting"
     for state in ("failed", "skipped"):
         if states[state]:
             text += f", {states[state]} {state}"
-    text += f"; {duration(seconds)} so far"
-    if states["done"]:
-        text += f", about {duration(seconds / states['done'] * states['waiting'])} left"
-    return text
+    text += f"; {clock(seconds)} so far"
+    return f"{text}, at least {clock(max(left))} left" if any(left) else text
 
 
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+def left(line: str, seeds: list[int]) -> float:
+    """Seconds that a training still takes: of its present seed, by the last line of its log, and of those after it.
+
+    0 where the line does not say.
+    """
+    found = LEFT.search(line)
+    if not found:
+        return 0.0
+    seed, *times = map(int, found.groups())
+    present, whole = (hours * 3600 + minutes * 60 + seconds for hours, minutes, seconds in (times[:3], times[3:]))
+    return present + whole * (len(seeds) - 1 - seeds.index(seed))
 
 
 def last_line(log: Path) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dvc.exceptions import DvcException
 from dvc.stage import Stage
@@ -36,6 +37,7 @@ class Job:
     before: Hashes
     slots: Slots
     places: int
+    seeds: list[int]  # that it trains, one after the other
     log: Path
     held: ExitStack
     process: Process
@@ -47,9 +49,9 @@ class Job:
 class Walk:
     """Runs what the targets need and records it. Jobs outlive a new look at the graph, if it still wants them."""
 
-    def __init__(self, records: Records, machine: Machine | Cluster, threads: Callable[[str], int | None], view: View):
-        """threads: of a training, by the name of its run; asked when the stages before it are done."""
-        self.records, self.machine, self.threads, self.view = records, machine, threads, view
+    def __init__(self, records: Records, machine: Machine | Cluster, spec: Callable[[str], dict[str, Any]], view: View):
+        """spec: of a training, by the name of its run; asked when the stages before it are done."""
+        self.records, self.machine, self.spec, self.view = records, machine, spec, view
         self.state: dict[Stage, str] = {}
         self.jobs: dict[str, Job] = {}
         self.failures: dict[str, str] = {}
@@ -136,7 +138,8 @@ class Walk:
     def begin(self, stage: Stage) -> bool:
         """Start a stage, if it has a place, or find that it has nothing to do: whether that is so."""
         run = stage.cmd.removeprefix(TRAINING) if str(stage.cmd).startswith(TRAINING) else None
-        threads = self.threads(run) if run else None
+        spec = self.spec(run) if run else {}
+        threads = spec.get("run", {}).get("threads", 1)  # None: one per core; what params.yaml leaves out needs one
         slots = self.machine.trainings if run else self.machine.commands
         places = self.machine.places(threads) if run else 1
         if slots.free < places or (alone(stage) and self.jobs):
@@ -155,7 +158,7 @@ class Walk:
             except (DvcException, OSError) as error:
                 self.fail(stage, str(error))
                 return True
-            common = (stage.addressing, alone(stage), before, slots, places, log, held.pop_all())
+            common = (stage.addressing, alone(stage), before, slots, places, spec.get("seeds", []), log, held.pop_all())
         self.jobs[stage.addressing] = Job(*common, process, device, self.looks)
         slots.free -= places
         return True

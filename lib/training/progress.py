@@ -11,7 +11,8 @@ LINE_SECONDS = 15.0
 class Progress:
     """Shows epoch, losses, images per second and time left; a silent one shows nothing.
 
-    A log gets a line about every 15 s and after each tenth of the epochs.
+    A log gets a line about every 15 s and after each tenth of the epochs, which ends in the time left and the time that
+    all epochs take.
     """
 
     def __init__(self, label: str, epochs: int, images: int, done: int, silent: bool):
@@ -39,11 +40,17 @@ class Progress:
         now = time.monotonic()
         if self.log and (tenth or now - self.shown >= LINE_SECONDS):
             rate = (self.done - self.start) / max(now - self.began, 1e-9)
-            left = time.strftime("%H:%M:%S", time.gmtime((self.total - self.done) / rate))
-            line = f"{self.label}: epoch {epoch}/{self.epochs}, {text}, {rate:.0f} images/s, {left} left"
+            left, whole = (clock(images / rate) for images in (self.total - self.done, self.total))
+            line = f"{self.label}: epoch {epoch}/{self.epochs}, {text}, {rate:.0f} images/s, {left} of {whole} left"
             print(line, file=sys.stderr, flush=True)
             self.shown = now
 
     def close(self) -> None:
         """End the bar."""
         self.bar.close()
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
