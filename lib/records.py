@@ -12,6 +12,7 @@ from lib.files import atomic
 
 FOLDER = Path(".cache/records")
 STAGES = "stages"  # below it: how long each stage took
+TRAINING = "stages.train"
 
 
 def write_record(label: str, record: dict[str, Any]) -> None:
@@ -32,8 +33,16 @@ def write_seconds(module: str, arguments: Sequence[str], seconds: float) -> None
 
 
 def read_seconds(command: str) -> float | None:
-    """How long the stage of a command of dvc.yaml took the last time; None where it never ran here."""
-    return read_record(stage_label(command.rpartition("-m ")[2])).get("seconds")
+    """How long the stage of a command of dvc.yaml took the last time; None where it never ran here.
+
+    A training's seeds are summed: they are recorded when they are trained, side by side or not; the stage itself may only have found them.
+    """
+    call = command.rpartition("-m ")[2]
+    module, _, arguments = call.partition(" ")
+    if module == TRAINING:
+        seeds = read_record(arguments).values()
+        return sum(seed["seconds"] for seed in seeds) if seeds else None
+    return read_record(stage_label(call)).get("seconds")
 
 
 def stage_label(call: str) -> str:

@@ -1,4 +1,7 @@
-"""Train one run: `python -m stages.train fpd/lsp_student`; under torchrun, on as many processes as it starts."""
+"""Train one run: `python -m stages.train fpd/lsp_student`; under torchrun, on as many processes as it starts.
+
+With a seed behind it, `python -m stages.train fpd/lsp_student 1`, that seed alone is trained and kept by content.
+"""
 
 import json
 import shutil
@@ -15,7 +18,7 @@ MODELS = Path("models")
 CROPS = Path("data/crops")
 
 
-def main(label: str = "") -> None:
+def main(label: str = "", seed: str = "") -> None:
     """Train what data/specs/<paper>/<run>.json says, once per seed, and write models/<paper>/<run>/."""
     if label.count("/") != 1:
         raise InputError(f"python -m stages.train {label}: which run? expected <paper>/<run>, such as fpd/lsp_student")
@@ -31,9 +34,10 @@ def main(label: str = "") -> None:
     training = as_run(spec["run"])
     if training.threads:
         torch.set_num_threads(training.threads)
+    seeds = [int(seed)] if seed else spec["seeds"]
     with connect() as process:
-        finished = {seed: trained_seed(training, seed, spec["code"], process) for seed in spec["seeds"]}
-        if process.rank == 0:
+        finished = {one: trained_seed(training, one, spec["code"], process) for one in seeds}
+        if process.rank == 0 and not seed:
             assemble(training, finished)
 
 

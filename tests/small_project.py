@@ -84,9 +84,10 @@ def dvc(root: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def weights(root: Path) -> dict[str, bytes]:
-    """The trained networks, by run."""
-    return {path.parts[-3]: path.read_bytes() for path in root.glob("models/fpd/*/seed0/weights.safetensors")}
+def weights(root: Path, seed: str = "0") -> dict[str, bytes]:
+    """The trained networks of a seed, by run; of all seeds, "*", by run and seed."""
+    paths = root.glob(f"models/fpd/*/seed{seed}/weights.safetensors")
+    return {"/".join(path.parts[-3 : -1 if seed == "*" else -2]): path.read_bytes() for path in paths}
 
 
 def trained(root: Path) -> set[str]:

@@ -4,6 +4,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -226,6 +227,34 @@ def test_as_many_run_at_once_as_there_are_jobs_and_one_that_measures_time_alone(
     assert max(running) == 2
 
 
+def test_seeds_of_a_training_run_side_by_side_where_there_are_places(project, tmp_path):
+    shutil.copytree(project, tmp_path / "serial", symlinks=True)
+    for root, jobs, logs in (
+        (project, "2", {"teacher.seed.0", "teacher.seed.1", "teacher.seed.2", "teacher"}),
+        (tmp_path / "serial", "1", {"teacher"}),
+    ):
+        runs = contents()
+        runs["teacher"]["seeds"] = [0, 1, 2]
+        (root / "runs.json").write_text(json.dumps(runs, indent=1))
+        process = repro(root, "--jobs", jobs, "teacher")
+        assert process.returncode == 0, process.stderr
+        assert trained(root) == {"specs"} | logs
+    assert weights(project, "*") == weights(tmp_path / "serial", "*")
+    assert (project / "dvc.lock").read_bytes() == (tmp_path / "serial/dvc.lock").read_bytes()
+    assert len({path.read_bytes() for path in project.glob("models/fpd/teacher/seed*/weights.safetensors")}) == 3
+
+
+def test_a_seed_that_fails_is_named_with_its_log(project):
+    runs = contents(teacher={"epochs": 1, "init": "fpd/nobody"})
+    runs["teacher"]["seeds"] = [4, 5]
+    (project / "runs.json").write_text(json.dumps(runs, indent=1))
+    process = repro(project, "--jobs", "2", "teacher")
+    assert process.returncode == 1
+    assert re.search(
+        r"teacher failed: exit status 1, \.cache/logs/teacher\.seed\.[45]\.log: error: .*nobody", process.stderr
+    )
+
+
 def test_what_a_row_of_trainings_waits_for_goes_first(done, monkeypatch):
     from lib.graph.walk import by_urgency
 
@@ -249,7 +278,7 @@ def test_each_training_has_a_gpu_of_its_own(tmp_path, monkeypatch):
     machine = Machine()
     assert machine.trainings.total == 2 and machine.places(None) == 1
     logs = [tmp_path / name for name in ("first", "second")]
-    started = [machine.start("any", None, log) for log in logs]
+    started = [machine.start(["any"], None, log) for log in logs]
     wait_for(lambda: all(process.poll() is not None for process, _ in started), 120)
     assert [log.read_text().strip() for log in logs] == [device for _, device in started] == ["2", "GPU-5"]
     assert [Machine(3).devices, Machine(1).devices] == [["2", "GPU-5", "2"], ["2"]]
@@ -297,15 +326,15 @@ def test_a_terminal_shows_the_last_line_of_each_log_and_a_file_does_not(tmp_path
         def isatty(self):
             return True
 
-    class Job:
+    class Part:
         name, device, began, log, seeds = "fpd@lsp_fpd", "3", time.monotonic() - 65, tmp_path / "log", [0]
 
-    Job.log.write_text("first\n50 %\r100 %, epoch 3/10\n\n")
+    Part.log.write_text("first\n50 %\r100 %, epoch 3/10\n\n")
     monkeypatch.setattr(view, "TERMINAL_SECONDS", 0.0)
     terminal, file = Terminal(), io.StringIO()
     for stream in (terminal, file):
         shown = view.View(stream)
-        shown.show(["done", "waiting"], [Job])
+        shown.show(["done", "waiting"], 1, [Part])
         shown.say("fpd@lsp_teacher: 3 s")
     assert "fpd@lsp_fpd" in terminal.getvalue() and "0:01:05  100 %, epoch 3/10" in terminal.getvalue()
     assert terminal.getvalue().endswith("\x1b[2F\x1b[Jfpd@lsp_teacher: 3 s\n")

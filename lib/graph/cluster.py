@@ -51,12 +51,12 @@ class Cluster:
         """The places of a training with so many threads (None: one per core of this machine)."""
         return 1 if self.alike else min(threads or cores(), self.trainings.total)
 
-    def start(self, run: str, threads: int | None, log: Path) -> tuple["Task", str]:
-        """Hand a training to the cluster; what it prints and where it is go into the log."""
+    def start(self, words: list[str], threads: int | None, log: Path) -> tuple["Task", str]:
+        """Hand a training, its run, or that and a seed, to the cluster; its log says where it is and what it prints."""
         log.write_text("", encoding="utf-8")
         needs = {"num_gpus": self.gpus, "num_cpus": 0} if self.gpus else {"num_cpus": threads or cores()}
-        options = self.task.options(max_retries=RETRIES, name=run, **needs)
-        return Task(self.ray, options.remote(os.getcwd(), run, str(log)), log), ""
+        options = self.task.options(max_retries=RETRIES, name=" ".join(words), **needs)
+        return Task(self.ray, options.remote(os.getcwd(), words, str(log)), log), ""
 
     def release(self, device: str) -> None:
         """Nothing: Ray keeps the GPUs."""
@@ -86,7 +86,7 @@ class Task:
             self.ray.cancel(self.reference, force=True)
 
 
-def train(folder: str, run: str, log: str) -> int:
+def train(folder: str, words: list[str], log: str) -> int:
     """What a worker does: train in the shared folder as a launch that ends with the worker; return its exit status."""
     import ray
 
@@ -94,8 +94,8 @@ def train(folder: str, run: str, log: str) -> int:
     node, device = ray.get_runtime_context().get_node_id()[:8], os.environ.get("CUDA_VISIBLE_DEVICES", "")
     with open(log, "ab", buffering=0) as output:
         place = f"node {node} on {socket.gethostname()}, process {os.getpid()}, GPU {device or 'none'}"
-        output.write(f"{run}: {place}\n".encode())
-        process = launch.start(["-m", "stages.train", run], os.environ, output.fileno())
+        output.write(f"{' '.join(words)}: {place}\n".encode())
+        process = launch.start(["-m", "stages.train", *words], os.environ, output.fileno())
         while process.poll() is None:
             time.sleep(0.1)
     return process.returncode

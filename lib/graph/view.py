@@ -16,7 +16,7 @@ LEFT = re.compile(r" seed (\d+): .* (\d+):(\d\d):(\d\d) of (\d+):(\d\d):(\d\d) l
 
 
 class View:
-    """Counts, and for each job where it runs, how long it has, and the last line of its log."""
+    """Counts, and for each process where it runs, how long it has, and the last line of its log."""
 
     def __init__(self, stream: TextIO = sys.stderr):
         self.stream, self.live = stream, stream.isatty()
@@ -28,19 +28,21 @@ class View:
         self.clear()
         print(text, file=self.stream, flush=True)
 
-    def show(self, states: list[str], jobs: list) -> None:
-        """Draw the present state, if the last drawing is old enough."""
+    def show(self, states: list[str], running: int, parts: list) -> None:
+        """Draw the present state, if the last drawing is old enough; running: stages, parts: their processes."""
         now = time.monotonic()
         if now - self.shown < (TERMINAL_SECONDS if self.live else LOG_SECONDS):
             return
         self.shown = now
-        times = [left(last_line(job.log), job.seeds) for job in jobs if job.seeds]
-        text = summary(Counter(states), len(jobs), now - self.began, times)
+        times = [left(last_line(part.log), part.seeds) for part in parts if part.seeds]
+        text = summary(Counter(states), running, now - self.began, times)
         if not self.live:
             print(text, file=self.stream, flush=True)
             return
         width, height = shutil.get_terminal_size()
-        rows = [f"  {job.name:<32} {job.device:>4} {clock(now - job.began):>8}  {last_line(job.log)}" for job in jobs]
+        rows = [
+            f"  {part.name:<32} {part.device:>4} {clock(now - part.began):>8}  {last_line(part.log)}" for part in parts
+        ]
         rows = [text, *rows[: height - 2]]
         self.clear()
         print(*(row[: width - 1] for row in rows), sep="\n", file=self.stream, flush=True)

@@ -29,21 +29,41 @@ class OutdatedError(Exception):
 
 
 @dataclass
-class Job:
-    """A stage's command under way."""
+class Part:
+    """A process of a job: the stage's command, or one seed of a training."""
 
     name: str
-    alone: bool
-    before: Hashes
-    slots: Slots
-    places: int
     seeds: list[int]  # that it trains, one after the other
     log: Path
-    held: ExitStack
     process: Process
     device: str
-    look: int  # the one that found its inputs to be the present ones
     began: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class Job:
+    """A stage under way. Seeds have processes of their own where there are places for two; the command then finds them.
+
+    waiting: what has no process yet, a seed each, None for the command, which is the last.
+    """
+
+    stage: Stage
+    run: str | None  # of a training
+    threads: int | None
+    before: Hashes
+    slots: Slots
+    places: int  # of a process
+    seeds: list[int]
+    waiting: list[int | None]
+    held: ExitStack
+    look: int  # the one that found its inputs to be the present ones
+    parts: list[Part] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def next(self) -> bool:
+        """Whether its next process may start: the command follows the seeds."""
+        return bool(self.waiting) and (self.waiting[0] is not None or not self.parts)
 
 
 class Walk:
@@ -96,40 +116,56 @@ class Walk:
             if time.monotonic() - self.written > WRITE_SECONDS:
                 self.records.write()
                 self.written = time.monotonic()
-            self.view.show(list(self.state.values()), list(self.jobs.values()))
+            parts = [part for job in self.jobs.values() for part in job.parts]
+            self.view.show(list(self.state.values()), len(self.jobs), parts)
             if self.interrupted:
                 raise KeyboardInterrupt
 
     def attend(self, stage: Stage) -> bool:
-        """Record a job that has ended, as of the inputs that it had: whether it has. Raises OutdatedError."""
+        """Note what has ended of a job, and record one that has, as of the inputs that it had: whether anything has.
+
+        Raises OutdatedError.
+        """
         job = self.jobs[stage.addressing]
-        status = job.process.poll()
-        if status:
-            self.fail(stage, f"exit status {status}, {job.log}: {last_line(job.log)}")
-        elif status == 0:
-            self.check()
-            self.drop(job)
-            try:
-                if not self.records.end(stage, job.before):
-                    raise OutdatedError
-            except (DvcException, OSError) as error:
-                self.fail(stage, f"{error}, {job.log}")
-                return True
-            self.state[stage] = DONE
-            self.view.say(f"{stage.addressing}: {time.monotonic() - job.began:.0f} s")
+        ended = [part for part in job.parts if part.process.poll() is not None]
+        failed = next((part for part in ended if part.process.poll()), None)
+        if failed:
+            self.fail(stage, f"exit status {failed.process.poll()}, {failed.log}: {last_line(failed.log)}")
+        elif ended:
+            for part in ended:
+                self.end(job, part)
+            if not job.parts and not job.waiting:
+                self.finish(job)
         elif job.look < self.looks:
             job.look = self.looks
             if self.records.stale(stage, job.before):
                 self.drop(job)
                 raise OutdatedError
-        return status is not None
+        return bool(ended)
+
+    def finish(self, job: Job) -> None:
+        """Record a job that has ended. Raises OutdatedError."""
+        self.check()
+        self.drop(job)
+        try:
+            if not self.records.end(job.stage, job.before):
+                raise OutdatedError
+        except (DvcException, OSError) as error:
+            self.fail(job.stage, str(error))
+            return
+        self.state[job.stage] = DONE
+        self.view.say(f"{job.stage.addressing}: {time.monotonic() - job.began:.0f} s")
 
     def start_one(self, ready: list[Stage]) -> bool:
-        """Start one more job, or find that a stage has nothing to do: whether there was one. Raises OutdatedError."""
-        if any(job.alone for job in self.jobs.values()):
-            return False
+        """Start a process more, or find that a stage has nothing to do: whether there was one. Raises OutdatedError."""
         for stage in ready:
-            if stage.addressing not in self.jobs and self.begin(stage):
+            job = self.jobs.get(stage.addressing)
+            if job and job.next and job.slots.free >= job.places:
+                self.start(job)
+                return True
+            if any(alone(other.stage) for other in self.jobs.values()):
+                continue
+            if job is None and self.begin(stage):
                 return True
             if alone(stage):
                 return False
@@ -145,6 +181,8 @@ class Walk:
         if slots.free < places or (alone(stage) and self.jobs):
             return False
         self.check()
+        seeds = spec.get("seeds", [])
+        apart = seeds if len(seeds) > 1 and slots.total >= 2 * places else []
         with ExitStack() as held:
             try:
                 before = self.records.begin(stage)
@@ -152,16 +190,32 @@ class Walk:
                     self.state[stage] = DONE
                     return True
                 held.enter_context(self.records.held(stage))
-                log = LOGS / f"{stage.addressing.replace('/', '.')}.log"
-                log.parent.mkdir(parents=True, exist_ok=True)
-                process, device = self.machine.start(run, threads, log) if run else (command(stage, log), "")
             except (DvcException, OSError) as error:
                 self.fail(stage, str(error))
                 return True
-            common = (stage.addressing, alone(stage), before, slots, places, spec.get("seeds", []), log, held.pop_all())
-        self.jobs[stage.addressing] = Job(*common, process, device, self.looks)
-        slots.free -= places
+            common = (stage, run, threads, before, slots, places, seeds, [*apart, None], held.pop_all(), self.looks)
+        self.jobs[stage.addressing] = Job(*common)
+        self.start(self.jobs[stage.addressing])
         return True
+
+    def start(self, job: Job) -> None:
+        """Start the next process of a job."""
+        seed = job.waiting.pop(0)
+        apart = seed is not None
+        name = f"{job.stage.addressing} seed {seed}" if apart else job.stage.addressing
+        log = LOGS / f"{name.replace('/', '.').replace(' ', '.')}.log"
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            if job.run:
+                words = [job.run, str(seed)] if apart else [job.run]
+                process, device = self.machine.start(words, job.threads, log)
+            else:
+                process, device = command(job.stage, log), ""
+        except OSError as error:
+            self.fail(job.stage, str(error))
+            return
+        job.parts.append(Part(name, [seed] if apart else job.seeds, log, process, device))
+        job.slots.free -= job.places
 
     def check(self) -> None:
         """Raise OutdatedError where the graph, or what its first stages read, is no longer what was looked at."""
@@ -177,14 +231,20 @@ class Walk:
         self.state |= dict.fromkeys(self.records.downstream(stage) & self.state.keys(), SKIPPED)
         self.view.say(f"{stage.addressing}: failed ({reason})")
 
-    def drop(self, job: Job) -> None:
-        """Give back what a job has, and end it if it still runs."""
-        if job.process.poll() is None:
-            job.process.terminate()
-        job.held.close()
+    def end(self, job: Job, part: Part) -> None:
+        """Give back what a process of a job has, and end it if it still runs."""
+        if part.process.poll() is None:
+            part.process.terminate()
+        job.parts.remove(part)
         job.slots.free += job.places
-        self.machine.release(job.device)
-        del self.jobs[job.name]
+        self.machine.release(part.device)
+
+    def drop(self, job: Job) -> None:
+        """Give back what a job has, and end what of it still runs."""
+        for part in list(job.parts):
+            self.end(job, part)
+        job.held.close()
+        del self.jobs[job.stage.addressing]
 
 
 def alone(stage: Stage) -> bool:

@@ -48,15 +48,15 @@ class Machine:
         """The places of a training with so many threads (None: one per core)."""
         return 1 if self.alike else min(threads or cores(), self.trainings.total)
 
-    def start(self, run: str, threads: int | None, log: Path) -> tuple[Process, str]:
-        """Start a training; return it and the GPU that it has, "" without GPUs."""
+    def start(self, words: list[str], threads: int | None, log: Path) -> tuple[Process, str]:
+        """Start a training, words: its run, or that and a seed; return it and the GPU that it has, "" without GPUs."""
         environment = dict(os.environ)
         device = self.devices.pop(0) if self.devices else ""
         if device:
             environment |= {"CUDA_VISIBLE_DEVICES": device}
             environment.setdefault("OMP_NUM_THREADS", self.threads)
         with log.open("wb") as output:
-            return launch.start(["-m", "stages.train", run], environment, output.fileno()), device
+            return launch.start(["-m", "stages.train", *words], environment, output.fileno()), device
 
     def release(self, device: str) -> None:
         """Take back the GPU of a training that has ended."""
