@@ -35,7 +35,7 @@ def write_seconds(module: str, arguments: Sequence[str], seconds: float) -> None
 def read_seconds(command: str) -> float | None:
     """How long the stage of a command of dvc.yaml took the last time; None where it never ran here.
 
-    A training's seeds are summed: they are recorded when they are trained, side by side or not; the stage itself may only have found them.
+    A training's seeds are summed: they are recorded when they are trained; the stage itself may only have found them.
     """
     call = command.rpartition("-m ")[2]
     module, _, arguments = call.partition(" ")
