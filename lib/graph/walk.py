@@ -131,12 +131,13 @@ class Walk:
         failed = next((part for part in ended if part.process.poll()), None)
         if failed:
             self.fail(stage, f"exit status {failed.process.poll()}, {failed.log}: {last_line(failed.log)}")
-        elif ended:
-            for part in ended:
-                self.end(job, part)
-            if not job.parts and not job.waiting:
-                self.finish(job)
-        elif job.look < self.looks:
+            return True
+        for part in ended:
+            self.end(job, part)
+        if not job.parts and not job.waiting:  # now, or when a look at the graph was cut short
+            self.finish(job)
+            return True
+        if job.look < self.looks:
             job.look = self.looks
             if self.records.stale(stage, job.before):
                 self.drop(job)
