@@ -194,7 +194,7 @@ def scaled_optimizer(optimizer: Optimizer, scale: Scale, epochs: int) -> Optimiz
     milestones = optimizer.milestones if scale.decay is None else [share * epochs for share in scale.decay]
     return Optimizer(
         name=scale.optimizer or optimizer.name,
-        lr=scale.lr or optimizer.lr,
+        lr=scale.rate * (scale.lr or optimizer.lr),
         weight_decay=optimizer.weight_decay,
         milestones=tuple(max(1, round(epoch * scale.epochs)) for epoch in milestones),
         gamma=optimizer.gamma,

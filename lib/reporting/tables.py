@@ -171,14 +171,14 @@ def shown_runs(table: Table, row: Row) -> list[str]:
     return [row.runs[name] for name in named or row.runs if name in row.runs]
 
 
-def unprinted(study: Study, scores: Scores, names: Iterable[str]) -> list[str]:
-    """A heading and a table of a benchmark that no printed table is about; names: what was trained in its runs."""
+def unprinted(study: Study, scores: Scores, names: Mapping[str, str]) -> list[str]:
+    """A heading and tables of a benchmark that no printed table is about; names: what was trained, by run."""
     runs = dict.fromkeys([*study.benchmark.roles.values(), *study.results, f"{study.key}_mean_pose"])
-    return [
-        f"## {study.benchmark.name}: not in the paper",
-        benchmark_table(study.key, study.benchmark, scores, runs),
-        folded("Runs of this table", bullets(names)),
-    ]
+    text, own = [f"## {study.benchmark.name}: not in the paper"], study.benchmark.table
+    if own:
+        text += [f"### {own.title}", *printed_table(own, scores, names, (), {}), own.note, "### All runs"]
+    text += [benchmark_table(study.key, study.benchmark, scores, runs)]
+    return [*text, folded("Runs of this table", bullets(names.values()))]
 
 
 def benchmark_table(key: str, benchmark: Benchmark, scores: Scores, runs: Iterable[str]) -> str:
