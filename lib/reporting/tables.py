@@ -73,7 +73,10 @@ def lines(
     letters: of the sources; alike: data and scale are the paper's, so that there are differences.
     """
     cells = our_cells(table, row, scores)
-    kinds = {"": list(printed_accuracy(table, row)), OURS: [ours for ours, _ in cells]}
+    printed, ours = list(printed_accuracy(table, row)), [ours for ours, _ in cells]
+    if not any(map(all, zip(printed, ours, strict=True))):  # in no column both: one line holds them
+        printed, ours = [a or b for a, b in zip(printed, ours, strict=True)], []
+    kinds = {"": printed, OURS: ours}
     kinds[ELSEWHERE] = [
         " ".join(
             f"*{values[column]}*<sup>{letters[name]}</sup>"
