@@ -181,10 +181,11 @@ def test_systems_of_a_benchmark_with_its_own_epochs_are_trained_equally_long(loa
     assert (shorter.epochs, shorter.optimizer["milestones"]) == (21, (17, 20))
 
 
-def test_a_profile_multiplies_the_rates_of_all_recipes(load):
-    runs = [load({f"profiles.mini.cdkd.{key}": 3.0}) for key in ("rate", "lr")]
-    found = [[params.run(f"cdkd/mpii_{name}_64").optimizer["lr"] for name in ("simcc", "prtr")] for params in runs]
-    assert found == [pytest.approx([3e-3, 3e-4]), [3, 3]]
+def test_a_profile_multiplies_the_rates_of_architectures(load):
+    changes = [{"profiles.mini.cdkd.rates": {"hrnet": 3, "prtr": 2}}, {"profiles.mini.cdkd.lr": 0.01}]
+    names = ("simcc", "hrnet", "cal", "prtr")
+    found = [[load(one).run(f"cdkd/mpii_{name}_64").optimizer["lr"] for name in names] for one in changes]
+    assert found == [[3e-3, 3e-3, 1e-3, 2e-4], [0.01] * 4]
 
 
 def test_dark_replaces_how_heatmaps_are_drawn_and_read(load):

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from lib.params.sections import Batch, Count, Positive, Rate, Section, Share, Size
+from pydantic import Field
+
+from lib.params.sections import Batch, Count, Name, Positive, Rate, Section, Share, Size
 
 SIDE_UNIT = 64  # px; inputs are scaled in steps of it
 
@@ -20,8 +22,7 @@ class Scale(Section):
     resolution: the largest input, relative to the crops' at full size; depth: share of an hourglass network's stacks,
     of HRNet's modules and blocks and of a ResNet's blocks; width: of channels; train_samples: persons to train on;
     val_samples: images whose persons are predicted; decay: shares of the epochs after which the rate is multiplied by
-    gamma; lr: in place of all of the paper's learning rates; rate: what they are multiplied by; threads: null, one per
-    core.
+    gamma; rates: what learning rates are multiplied by, by architecture; threads: null, one per core.
     """
 
     resolution: Share = 1
@@ -34,7 +35,7 @@ class Scale(Section):
     val_samples: Count | None = None
     optimizer: Literal["rmsprop", "adam"] | None = None
     lr: Rate | None = None
-    rate: Positive = 1
+    rates: dict[Name, Positive] = Field(default_factory=dict)
     batch_size: Batch | None = None
     threads: Batch | None = None
 
