@@ -46,7 +46,7 @@ NETWORKS = {  # every architecture, and every codec as it may be set
         {"sigma": 2.0, "refinement": "dark"},
     ),
     "rle, flipped": (COMPETITORS["rle"][0], 64, {}),
-    "distilpose, flipped": (COMPETITORS["distilpose"][0], 64, {}),
+    "distilpose": (COMPETITORS["distilpose"][0], 64, {}),
     "prtr": (COMPETITORS["prtr"][0], 64, {}),
     "resnet, pose": (students.RESNET, 64, {}),
 }
