@@ -111,7 +111,7 @@ def printed(
     text.append(folded("How it is counted", paper.counting))
     for study in studies:
         if not filled & study.results.keys():
-            text += tables.unprinted(study, scores, run_names(study.results, specs, full, {}).values())
+            text += tables.unprinted(study, scores, run_names(study.results, specs, full, {}))
     return text
 
 

@@ -18,14 +18,19 @@ from lib.hands.joints import ROOT
 from lib.labels import label_weights, read_label
 from stages import predict, run
 from tests import students
+from tests.test_competitors import RUNS as COMPETITORS
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A folder with a student of heatmaps and one of SimCC on drawn people."""
+    """A folder with students on drawn people: of heatmaps, of SimCC, and each of CDKD's competitors."""
     folder = tmp_path_factory.mktemp("people")
     students.train_people(folder)
     students.train_people(folder, name="simcc", **students.SIMCC)
+    for name, (model, output, method) in COMPETITORS.items():
+        settings = {"name": name, "model": model, "output": output, "method": method}
+        settings |= {"teacher": "fpd/tokenpose"} if name == "distilpose" else {}
+        students.train_people(folder, **settings, **({} if output == "heatmap" else {"codec": {}}))
     return folder
 
 
@@ -41,7 +46,7 @@ def people_and_photos(folder, dataset):
     return path, [str(folder / "data/raw" / dataset / image["file_name"]) for image in images]
 
 
-@pytest.mark.parametrize("name", ["student", "simcc"])
+@pytest.mark.parametrize("name", ["student", "simcc", *COMPETITORS])
 def test_people_are_predicted_as_validation_predicted_them(project, tmp_path, name):
     boxes, files = people_and_photos(project, "lsp")
     predict.main(str(project / "models/fpd" / name), *files, "--boxes", str(boxes), "-o", str(tmp_path))

@@ -15,9 +15,11 @@ from lib.deployment.students import Student, open_student, student_of
 from lib.errors import InputError
 from lib.labels import Label
 from lib.models import build_model
+from lib.named import names
 from lib.weights import save_weights
 from stages import export, predict
 from tests import students
+from tests.test_competitors import RUNS as COMPETITORS
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -37,8 +39,18 @@ NETWORKS = {  # every architecture, and every codec as it may be set
         32,
         {"split": 2.0, "sigma": 4.0},
     ),
+    "cal, flipped": (COMPETITORS["cal"][0], 32, {}),
+    "tokenpose, large, dark": (
+        COMPETITORS["tokenpose"][0] | {"kind": "large"},
+        64,
+        {"sigma": 2.0, "refinement": "dark"},
+    ),
+    "rle, flipped": (COMPETITORS["rle"][0], 64, {}),
+    "distilpose": (COMPETITORS["distilpose"][0], 64, {}),
+    "prtr": (COMPETITORS["prtr"][0], 64, {}),
     "resnet, pose": (students.RESNET, 64, {}),
 }
+EXPORTED = [name for name in NETWORKS if name != "prtr"]
 
 
 def label_of(network: nn.Module, side: int, codec: dict, **changes) -> Label:
@@ -68,7 +80,7 @@ def untrained(tmp_path, name: str) -> Student:
     return student_of(tmp_path / "weights.safetensors", label, network.eval())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_a_graph_tells_what_torch_tells(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     student, path = untrained(tmp_path, name), tmp_path / "pose.onnx"
@@ -97,6 +109,18 @@ def test_a_graph_tells_what_torch_tells(tmp_path, monkeypatch, name):
     onnx.save(model, path)
     with pytest.raises(InputError, match="does not see what its label says"):
         open_student(path)
+
+
+def test_every_architecture_is_exported_or_refused():
+    assert {model["name"] for model, _, _ in NETWORKS.values()} == set(names("lib.params.networks"))
+
+
+def test_queries_which_no_graph_assigns_are_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    student = untrained(tmp_path, "prtr")
+    with pytest.raises(InputError, match="a graph cannot assign joints to queries; use the weights") as error:
+        graph.export(student, tmp_path / "pose.onnx", samples(student, 2)[1])
+    assert len(str(error.value).splitlines()) == 1 and not list(tmp_path.glob("pose*"))
 
 
 def test_a_graph_that_differs_is_not_kept(tmp_path, monkeypatch):

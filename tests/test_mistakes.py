@@ -149,6 +149,11 @@ MISTAKES = {
         ["cdkd.taught.mpii_cdkd_64.input is [96, 96]", "[256, 256] px"],
     ),
     "temperature out of range": ({"cdkd.taught.mpii_necm.tau": 30}, ["cdkd.taught.mpii_necm.tau is 30"]),
+    "epochs of no benchmark": ({"cdkd.epochs.lps": 9}, ["cdkd is a mapping", "lps", "known: coco, lsp, mpii"]),
+    "rate of no architecture": (
+        {"profiles.mini.cdkd.rates": {"hrnett": 3}},
+        ["a key of profiles.mini.cdkd.rates is 'hrnett'", "did you mean hrnet?"],
+    ),
     "even kernel": ({"cdkd.kernels": [3, 4]}, ["cdkd.kernels.1 is 4"]),
     "smoothing of all": (
         {"cdkd.simcc.mpii.smoothing": 1},

@@ -189,6 +189,35 @@ def test_study_on_lsp_varies_the_parts_of_cdkd_at_both_sizes(params):
     assert len(pairs) == 8
 
 
+def test_systems_on_lsp_are_those_of_the_printed_tables_with_one_budget(params):
+    """Our table: networks, inputs and methods of Table 1 at 64 px, or of Table 2; printed cells are theirs."""
+    run, table = specs(params, "cdkd"), load_paper("cdkd").benchmarks["lsp"].table
+    printed = {row.run: row for number in (2, 1) for row in tables("cdkd")[number].rows if row.printed}
+    systems = [row for row in table.rows if row.printed and row.run]
+    for row in systems:
+        on_mpii, on_coco = (row.run.replace("lsp", name) for name in ("mpii", "coco"))
+        ours, theirs = run[row.run], run[on_mpii if on_mpii in printed else on_coco]
+        same = ("input", "model", "output", "method", "settings", "batch_size", "antialias", "teacher_input")
+        assert [getattr(ours, key) for key in same] == [getattr(theirs, key) for key in same], row
+        assert ours.codec == theirs.codec or ours.output == "simcc"  # whose targets on LSP are decided
+        assert ours.optimizer | {"milestones": ()} == theirs.optimizer | {"milestones": ()}
+        assert ours.augmentation == run["mpii_simcc_64"].augmentation
+        cells = (printed[name].printed[7 if name == on_mpii else 0] for name in (on_mpii, on_coco) if name in printed)
+        assert [cell for cell in row.printed if cell] == [*cells]
+        assert row.labels[0].split()[0].lower() == printed[theirs.name].labels[0].split()[0].lower()
+        assert row.runs == {"": row.run} | ({} if row.run == "lsp_cdkd_64" else {"cdkd": "lsp_cdkd_64"})
+    at_64 = {
+        row.labels[0].partition(" ")[0].lower()
+        for number in (1, 2)
+        for row in tables("cdkd")[number].rows
+        if row.labels[1] == SIZES[1] and row.printed
+    }
+    assert {row.labels[0].partition(" ")[0].lower() for row in table.rows if row.printed} == at_64 - {"simplebaseline"}
+    assert {spec.epochs for spec in run.values() if spec.dataset == "lsp"} == {210}
+    pupil, master = (run[name] for name in ("lsp_distilpose_64", "lsp_teacher_p4_64"))
+    assert (pupil.teacher, master.model) == (master.label, run["coco_teacher_p4_64"].model)
+
+
 def test_decisions_of_cdkd_agree_with_params(params):
     cdkd, run = params.papers["cdkd"], specs(params, "cdkd")
     assert (cdkd.alpha, cdkd.beta, cdkd.tau, cdkd.learned, cdkd.variant) == (1, 1, 4, ("tau",), "paper")

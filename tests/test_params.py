@@ -169,6 +169,25 @@ def test_cdkd_is_the_papers_protocol(load):
     assert student.pretrained and teacher.pretrained
 
 
+def test_systems_of_a_benchmark_with_its_own_epochs_are_trained_equally_long(load):
+    """On LSP all have 210; rates fall after the same shares, 2/3 and 13/15 of TokenPose's 300."""
+    params = load({"profile": "paper"})
+    lsp = [run for run in map(params.run, params.labels) if (run.paper, run.dataset) == ("cdkd", "lsp")]
+    assert {run.epochs for run in lsp} == {210} and len({run.model["name"] for run in lsp}) == 8
+    tokens = [params.run(f"cdkd/{name}_tokenpose_64") for name in ("mpii", "lsp")]
+    assert [(run.epochs, run.optimizer["milestones"]) for run in tokens] == [(300, (200, 260)), (210, (140, 182))]
+    assert tokens[0].optimizer | {"milestones": (140, 182)} == tokens[1].optimizer
+    shorter = load({"profile": "paper", "cdkd.epochs.lsp": 21}).run("cdkd/lsp_simcc_64")
+    assert (shorter.epochs, shorter.optimizer["milestones"]) == (21, (17, 20))
+
+
+def test_a_profile_multiplies_the_rates_of_architectures(load):
+    changes = [{"profiles.mini.cdkd.rates": {"hrnet": 3, "prtr": 2}}, {"profiles.mini.cdkd.lr": 0.01}]
+    names = ("simcc", "hrnet", "cal", "prtr")
+    found = [[load(one).run(f"cdkd/mpii_{name}_64").optimizer["lr"] for name in names] for one in changes]
+    assert found == [[3e-3, 3e-3, 1e-3, 2e-4], [0.01] * 4]
+
+
 def test_dark_replaces_how_heatmaps_are_drawn_and_read(load):
     params = load({})
     plain, dark = (params.run(f"cdkd/mpii_{name}_64") for name in ("hrnet", "dark"))
@@ -181,7 +200,7 @@ def test_what_a_cdkd_run_names_replaces_the_papers_setting(load):
     """`-S cdkd.beta=2` concerns all runs with a teacher but those of another method or with a beta of their own."""
     one, other = load({}), load({"cdkd.beta": 2})
     taught = {name for name, run in one.papers["cdkd"].runs.items() if run.teacher}
-    own = {"lsp_released_64", "lsp_released_32", "coco_distilpose_32", "coco_distilpose_64"}
+    own = {"lsp_released_64", "lsp_released_32", "coco_distilpose_32", "coco_distilpose_64", "lsp_distilpose_64"}
     assert differing(one, other, "cdkd") == taught - own
     necm = one.run("cdkd/mpii_necm").settings
     assert (necm["features"], necm["logits"], necm["learned"], necm["projectors"]) == ("none", "cca", [], 3)

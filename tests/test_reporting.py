@@ -258,6 +258,9 @@ def test_report_of_a_paper_with_inputs_of_several_sizes(domains):
     assert f"`mpii_projectors_2` ({small}, projectors 2)" in section(text, "Table 6")
     lsp = section(text, "LSP: not in the paper")
     assert find(lsp, "CDKD, 32 px")[8] == "**45.0 ± 7.1**"
+    assert find(lsp, "CAL [6]")[1:] == ["HRNet-W32", "77.692", "60.6", "", ""]  # not run
+    simcc = ["HRNet-W32", "78.340", "58.6", "**55.0 ± 7.1**", "**25.0 ± 7.1**"]  # CDKD is better by 20 and 30
+    assert find(lsp, "Simcc (baseline) [10]")[1:] == simcc
     assert f"`lsp_sape_64` ({small})" in lsp and find(lsp, "SAPE alone, 64 px")[8] == "**65.0 ± 7.1**"
 
     speed = [cells(line) for line in text.split("Measured speed")[1].splitlines() if line.startswith("| `")]

@@ -151,6 +151,21 @@ def test_row_lines():
     assert "* FPD: `r` (1 × 32)" in runs and runs.index("Not run:") < runs.index("* Later: `t`")
 
 
+def test_what_is_printed_and_ours_share_a_line_where_no_column_has_both():
+    rows = (
+        Row(("A",), ("90.8", ""), True, {"": "r"}, ()),
+        Row(("B",), ("90.8", "1.0"), True, {"": "r"}, ()),
+        Row(("C",), ("", "1.0"), True, {}, ()),
+    )
+    one = table(rows, {"other.mean": "Other", "head": "Head"}, {})
+    assert shown(printed_table(one, SCORES, {}, (), {})) == [
+        ["A", "90.8", "**50.0 ± 0.0**"],
+        ["B", "90.8", "1.0"],
+        ["**ours**", "", "**50.0 ± 0.0**"],
+        ["C", "", "1.0"],
+    ]
+
+
 def test_differences_stand_where_scale_and_data_are_the_papers():
     rows = (
         Row(("A",), ("90.8", "40.0"), True, {"": "r"}, ()),

@@ -116,7 +116,7 @@ class TokenNetwork(nn.Module):
         (height, width), maps = self.patch, self.backbone(images)[0]
         patches = maps.unflatten(3, (-1, width)).unflatten(2, (-1, height))  # (B, C, rows, h, columns, w)
         patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
-        joints = self.joint_tokens.expand(len(images), -1, -1)
+        joints = self.joint_tokens.expand(images.shape[0], -1, -1)  # `len` would make exports have one size of batch
         tokens = torch.cat((joints, self.embed(patches) + self.positions), dim=1)
         after = []
         for group in self.groups:

@@ -12,32 +12,6 @@ FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    """A benchmark of a paper.
-
-    metric: its one number in words; persons: who is evaluated. roles: the runs that the paper is about, in words of its
-    own, the method's last; a "teacher" is drawn dashed and compared with the labels. curves: the runs of the line
-    figures, in words, the roles' own among them. scale: the paper's own, in its words; its "networks" are by role, and
-    so are its "input" and "epochs" where the roles' differ. length: what tolerated errors are measured in, empty where
-    there is no PCK. gain: the two curves between which an area is drawn, the method's last.
-    """
-
-    name: str
-    metric: str
-    persons: str
-    roles: dict[str, str]
-    curves: dict[str, str]
-    scale: dict[str, Any]
-    length: str = ""
-    gain: tuple[str, ...] = ()
-
-    @property
-    def noun(self) -> str:
-        """What is evaluated, in one word: persons or hands."""
-        return self.persons.rpartition(" ")[2]
-
-
-@dataclass(frozen=True)
 class Row:
     """One row of a printed table, or one of ours below it.
 
@@ -63,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """One printed table: columns and their headings, rows in order.
+    """One printed table: columns and their headings, rows in order; number: None of one of ours.
 
     accuracy: a column is a `metric`, a `name.metric` of the row's run of that name, or a difference `a - b` of two
     such, paired by seed. settings: by name, the dotted keys of a run's spec.json that stand behind the name of each
@@ -71,7 +45,7 @@ class Table:
     a figure of all rows, and the label that groups them; empty where there is none.
     """
 
-    number: int
+    number: int | None
     title: str
     note: str
     labels: dict[str, str]
@@ -82,6 +56,34 @@ class Table:
     transposed: bool
     truncated: bool
     plot: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark of a paper.
+
+    metric: its one number in words; persons: who is evaluated. roles: the runs that the paper is about, in words of its
+    own, the method's last; a "teacher" is drawn dashed and compared with the labels. curves: the runs of the line
+    figures, in words, the roles' own among them. scale: the paper's own, in its words; its "networks" are by role, and
+    so are its "input" and "epochs" where the roles' differ. length: what tolerated errors are measured in, empty where
+    there is no PCK. gain: the two curves between which an area is drawn, the method's last. table: our own, where no
+    printed one is about the benchmark.
+    """
+
+    name: str
+    metric: str
+    persons: str
+    roles: dict[str, str]
+    curves: dict[str, str]
+    scale: dict[str, Any]
+    length: str = ""
+    gain: tuple[str, ...] = ()
+    table: Table | None = None
+
+    @property
+    def noun(self) -> str:
+        """What is evaluated, in one word: persons or hands."""
+        return self.persons.rpartition(" ")[2]
 
 
 def operands(column: str) -> list[tuple[str, str]]:
@@ -146,16 +148,19 @@ def load_paper(key: str) -> Paper:
         raise InputError(f"which paper? {key!r} is none; known: {', '.join(paper_keys())}")
     content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     parts: dict[str, Any] = {name: tuple(content[name]) for name in ("decisions", "contradictions")}
-    parts["benchmarks"] = {
-        name: Benchmark(**entry | {"gain": tuple(entry.get("gain", ()))})
-        for name, entry in content["benchmarks"].items()
-    }
+    parts["benchmarks"] = {name: load_benchmark(entry) for name, entry in content["benchmarks"].items()}
     parts["claims"] = tuple(
         Claim(**entry | {"headline": "headline" in entry, "elsewhere": tuple(entry.get("elsewhere", ()))})
         for entry in content["claims"]
     )
     parts["tables"] = tuple(load_table(table) for table in content["tables"])
     return Paper(**content | parts)
+
+
+def load_benchmark(content: dict[str, Any]) -> Benchmark:
+    """One benchmark of a paper's YAML."""
+    table = {"table": load_table(content["table"])} if "table" in content else {}
+    return Benchmark(**content | {"gain": tuple(content.get("gain", ()))} | table)
 
 
 def load_table(content: dict[str, Any]) -> Table:
@@ -171,7 +176,7 @@ def load_table(content: dict[str, Any]) -> Table:
         return Row(texts, tuple(entry.get("printed", ())), own, runs, networks, entry.get("elsewhere", {}))
 
     return Table(
-        number=int(content["number"]),
+        number=int(content["number"]) if "number" in content else None,
         title=content["title"],
         note=content.get("note", ""),
         labels=labels,

@@ -1,13 +1,13 @@
 """The section `cdkd` of params.yaml: Cross-Domain Knowledge Distillation for Low-Resolution HPE (Gu et al., 2024)."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lib.papers import okdhp
 from lib.params.networks import Network
 from lib.params.papers import BodyPaper, Method, Sizes
-from lib.params.sections import Name, Optimizer, Parts, Positive, Schedule, Section, Size, Variant, Weight
+from lib.params.sections import Duration, Name, Optimizer, Parts, Positive, Schedule, Section, Size, Variant, Weight
 
 FeatureAlignment = Literal["none", "sape", "convolution", "fully_connected"]
 ClassAlignment = Literal["none", "cca", "same", "fully_connected"]
@@ -66,7 +66,10 @@ class Run(okdhp.BranchedRun):
 
 
 class Settings(BodyPaper[Run], Distillation):
-    """Settings that all runs share, schedules by architecture, and the runs."""
+    """Settings that all runs share, schedules by architecture, and the runs.
+
+    epochs: by benchmark, of all runs on it, whatever their architecture's are.
+    """
 
     outputs: ClassVar[tuple[str, ...]] = ("heatmap", "simcc", "offset", "coordinates", "queries")
 
@@ -74,6 +77,15 @@ class Settings(BodyPaper[Run], Distillation):
     antialias: bool
     simcc: dict[Name, Simcc]
     schedules: dict[Name, Schedule]
+    epochs: dict[Name, Duration]
+
+    @model_validator(mode="after")
+    def known_benchmarks(self) -> Self:
+        if not self.epochs.keys() <= self.benchmarks:
+            raise ValueError(
+                f"epochs are those of {', '.join(self.epochs)}; known: {', '.join(sorted(self.benchmarks))}"
+            )
+        return self
 
     @property
     def benchmarks(self) -> set[str]:
@@ -82,7 +94,8 @@ class Settings(BodyPaper[Run], Distillation):
     def schedule(self, run: Run, network: Network, dataset: str) -> Schedule:
         if network.name not in self.schedules:
             raise ValueError(f"{run.model} is a network named {network.name}; schedules: {', '.join(self.schedules)}")
-        return self.schedules[network.name]
+        schedule = self.schedules[network.name]
+        return schedule.lasting(self.epochs.get(dataset, schedule.epochs))
 
     def method(self, run: Run, sizes: Sizes, optimizer: Optimizer) -> Method | None:
         if run.auxiliary:

@@ -118,7 +118,7 @@ class Params:
         sizes = self.sizes(reference, scale)
         network = sizes.scaled(sizes.network)
         schedule = paper.schedule(run, sizes.network, dataset)
-        optimizer = scaled_optimizer(schedule.optimizer, sizes.scale, schedule.epochs)
+        optimizer = scaled_optimizer(schedule, sizes)
         method = paper.method(run, sizes, optimizer)
         model, training = sizes.spec(sizes.network), self.common.training
         teacher = self.settings(run.teacher) if run.teacher else None

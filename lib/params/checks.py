@@ -68,6 +68,9 @@ def check_sections(params: Params, path: Path | str) -> None:
                     f"{path}: profiles.{name}.{paper}.resolution is above that of the crops, "
                     f"{profile.crops.resolution:g}: raise profiles.{name}.crops.resolution"
                 )
+            for network in scale.rates:
+                found = {model.name for model in params.models.values()}
+                known(f"{path}: a key of profiles.{name}.{paper}.rates", network, sorted(found))
 
 
 def check_paper(params: Params, paper: str, path: Path | str) -> None:

@@ -189,12 +189,13 @@ class SingleSchedule(BodyPaper[RunType], Generic[RunType]):
         return Schedule(optimizer=self.optimizer, batch_size=self.batch_size, epochs=self.epochs[dataset])
 
 
-def scaled_optimizer(optimizer: Optimizer, scale: Scale, epochs: int) -> Optimizer:
-    """The optimiser with a profile's replacements; epochs: of the paper's schedule, with which milestones move."""
-    milestones = optimizer.milestones if scale.decay is None else [share * epochs for share in scale.decay]
+def scaled_optimizer(schedule: Schedule, sizes: Sizes) -> Optimizer:
+    """A run's optimiser with the profile's replacements and factors; milestones move with the epochs."""
+    optimizer, scale = schedule.optimizer, sizes.scale
+    milestones = optimizer.milestones if scale.decay is None else [share * schedule.epochs for share in scale.decay]
     return Optimizer(
         name=scale.optimizer or optimizer.name,
-        lr=scale.lr or optimizer.lr,
+        lr=scale.rates.get(sizes.network.name, 1) * (scale.lr or optimizer.lr),
         weight_decay=optimizer.weight_decay,
         milestones=tuple(max(1, round(epoch * scale.epochs)) for epoch in milestones),
         gamma=optimizer.gamma,

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from lib.params.sections import Batch, Benchmarks, Count, Rate, Rows, Section, Share, Size
+from pydantic import Field
+
+from lib.params.sections import Batch, Benchmarks, Count, Name, Positive, Rate, Rows, Section, Share, Size
 
 SIDE_UNIT = 64  # px; inputs are scaled in steps of it
 
@@ -20,7 +22,7 @@ class Scale(Section):
     resolution: the largest input, relative to the crops' at full size; depth: share of an hourglass network's stacks,
     of HRNet's modules and blocks and of a ResNet's blocks; width: of channels; train_samples: persons to train on;
     val_samples: images whose persons are predicted; decay: shares of the epochs after which the rate is multiplied by
-    gamma; threads: null, one per core.
+    gamma; rates: what learning rates are multiplied by, by architecture; threads: null, one per core.
     """
 
     resolution: Share = 1
@@ -33,6 +35,7 @@ class Scale(Section):
     val_samples: Count | None = None
     optimizer: Literal["rmsprop", "adam"] | None = None
     lr: Rate | None = None
+    rates: dict[Name, Positive] = Field(default_factory=dict)
     batch_size: Batch | None = None
     threads: Batch | None = None
 

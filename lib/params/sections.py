@@ -1,6 +1,6 @@
 """Sections of params.yaml that no single paper owns."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -110,6 +110,12 @@ class Schedule(Section):
     optimizer: Optimizer
     batch_size: Batch
     epochs: Duration
+
+    def lasting(self, epochs: int) -> Self:
+        """The same over other epochs: the learning rate falls after the same shares of them."""
+        milestones = tuple(max(1, round(one * epochs / self.epochs)) for one in self.optimizer.milestones)
+        optimizer = self.optimizer.model_copy(update={"milestones": milestones})
+        return self.model_copy(update={"optimizer": optimizer, "epochs": epochs})
 
 
 class Decoding(Section):

@@ -73,7 +73,10 @@ def lines(
     letters: of the sources; alike: data and scale are the paper's, so that there are differences.
     """
     cells = our_cells(table, row, scores)
-    kinds = {"": list(printed_accuracy(table, row)), OURS: [ours for ours, _ in cells]}
+    printed, ours = list(printed_accuracy(table, row)), [ours for ours, _ in cells]
+    if not any(map(all, zip(printed, ours, strict=True))):  # in no column both: one line holds them
+        printed, ours = [a or b for a, b in zip(printed, ours, strict=True)], []
+    kinds = {"": printed, OURS: ours}
     kinds[ELSEWHERE] = [
         " ".join(
             f"*{values[column]}*<sup>{letters[name]}</sup>"
@@ -171,14 +174,14 @@ def shown_runs(table: Table, row: Row) -> list[str]:
     return [row.runs[name] for name in named or row.runs if name in row.runs]
 
 
-def unprinted(study: Study, scores: Scores, names: Iterable[str]) -> list[str]:
-    """A heading and a table of a benchmark that no printed table is about; names: what was trained in its runs."""
+def unprinted(study: Study, scores: Scores, names: Mapping[str, str]) -> list[str]:
+    """A heading and tables of a benchmark that no printed table is about; names: what was trained, by run."""
     runs = dict.fromkeys([*study.benchmark.roles.values(), *study.results, f"{study.key}_mean_pose"])
-    return [
-        f"## {study.benchmark.name}: not in the paper",
-        benchmark_table(study.key, study.benchmark, scores, runs),
-        folded("Runs of this table", bullets(names)),
-    ]
+    text, own = [f"## {study.benchmark.name}: not in the paper"], study.benchmark.table
+    if own:
+        text += [f"### {own.title}", *printed_table(own, scores, names, (), {}), own.note, "### All runs"]
+    text += [benchmark_table(study.key, study.benchmark, scores, runs)]
+    return [*text, folded("Runs of this table", bullets(names.values()))]
 
 
 def benchmark_table(key: str, benchmark: Benchmark, scores: Scores, runs: Iterable[str]) -> str:
