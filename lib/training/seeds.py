@@ -17,7 +17,6 @@ from lib.files import atomic, locked, write_csv
 from lib.metrics.scores import score
 from lib.models import build_model
 from lib.models.frozen import frozen
-from lib.models.pretrained import load_imagenet
 from lib.runs import Run, as_json, as_run
 from lib.tasks import Task, build_task, labels_task
 from lib.training.agreement import errors, look_at_teacher
@@ -81,6 +80,8 @@ def train(run: Run, seed: int, process: Process, weights: dict[str, Path], state
     model = {**run.model, "joints": len(people.train.joints)}
     student = load_weights(weights["init"], model) if run.init else build_model(model)
     if run.pretrained:
+        from lib.models.pretrained import load_imagenet  # is in the specs of such runs alone
+
         load_imagenet(student)
     kind = torch.bfloat16 if run.precision == "bfloat16" else torch.float32
     teacher = frozen(load_weights(weights["teacher"]), kind).to(process.device) if run.teacher else None
