@@ -10,7 +10,7 @@ from lib.codecs.heatmap import HeatmapCodec
 from lib.codecs.simcc import SimccCodec
 from lib.data.batches import Batch
 from lib.runs import Run
-from lib.tasks import Task
+from lib.tasks import LabelsTask
 
 
 def mse(maps: Tensor, target: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -32,7 +32,7 @@ def released_mse(maps: Tensor, target: Tensor, visible: Tensor) -> Tensor:
     return 0.5 * mse(maps, target, visible) / maps[0, 0].numel()
 
 
-class Supervised(Task):
+class Supervised(LabelsTask):
     """FPD Eq. 3 on every stack of an hourglass, summed over the stacks; other codecs have losses of their own."""
 
     def __init__(self, student: nn.Module, codec: HeatmapCodec | SimccCodec, flip_pairs: Sequence[tuple[int, int]]):
