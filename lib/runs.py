@@ -15,9 +15,10 @@ class Run:
     paper, name: it lies in models/<paper>/<name>. crops: folder of data/crops; synthetic: another one, whose training
     rows are added. input (height, width) px, modality: of the student. model: `build_model`'s spec but for the joints;
     output: of the network, which names its codec; codec: that one's settings. exports: the networks that are kept,
-    `model` first. validation: "test", or "heldout" for training persons that are set aside. pretrained: whether the
-    backbone starts from ImageNet's weights. method: a module of lib/tasks, with labels alone that of the output;
-    settings: the method's own. teacher, init, prior: other runs, <paper>/<name>.
+    `model` first. scales: sizes at which people are shown for a second prediction, (1,): there is none. validation:
+    "test", or "heldout" for training persons that are set aside. pretrained: whether the backbone starts from
+    ImageNet's weights. method: a module of lib/tasks, with labels alone that of the output; settings: the method's own.
+    teacher, init, prior: other runs, <paper>/<name>.
     """
 
     paper: str
@@ -32,6 +33,7 @@ class Run:
     exports: tuple[dict[str, Any], ...]
     codec: dict[str, Any]
     flip_test: bool
+    scales: tuple[float, ...]
     augmentation: dict[str, Any]
     antialias: bool
     optimizer: dict[str, Any]
@@ -70,5 +72,5 @@ def as_run(content: dict[str, Any]) -> Run:
     if names != content.keys():
         differing = ", ".join(sorted(names ^ content.keys()))
         raise InputError(f"a run's spec lacks or adds {differing}: run python -m stages.specs")
-    sizes = {key: tuple(content[key]) for key in ("input", "teacher_input") if content[key]}
-    return Run(**content | sizes | {"exports": tuple(content["exports"])})
+    tuples = ("input", "teacher_input", "exports", "scales")
+    return Run(**content | {key: tuple(content[key]) for key in tuples if content[key]})

@@ -12,7 +12,7 @@ from lib.files import atomic, read_csv, write_csv
 from lib.metrics.mean_pose import mean_hand, mean_pose
 from lib.metrics.scores import HANDS, HEADLINE, curve, evaluated, score, unit_of
 from lib.papers import load_paper
-from lib.reporting import MEAN_POSE, Result, Study, headline, load_studies
+from lib.reporting import MEAN_POSE, Result, Study, headline, load_studies, searched
 from lib.reporting.claims import DRAWN, REAL
 from lib.reporting.noise import sampling_error
 from stages import run
@@ -32,6 +32,8 @@ def main(paper: str = "") -> None:
     for study in studies:
         for name, result in study.results.items():
             details[name] = evaluate(study, result.predictions)
+            if result.searched:
+                details[searched(name)] = evaluate(study, result.searched)
         if study.key in chance:
             details[f"{study.key}_mean_pose"] = evaluate(study, {0: chance[study.key]})
     metrics = {study.key: headlines(study, details) for study in studies}

@@ -112,6 +112,7 @@ def printed(
     for study in studies:
         if not filled & study.results.keys():
             text += tables.unprinted(study, scores, run_names(study.results, specs, full, {}))
+        text += tables.search_table(study, scores)
     return text
 
 

@@ -96,6 +96,7 @@ def data_specs(params: Params, chosen: list[Run]) -> dict[str, Any]:
     crops, contents = {one.crops for one in chosen}, {}
     for name in params.common.crops:
         settings = params.crops(name).model_dump(mode="json")
+        settings["smallest"] = min([1.0, *(scale for one in chosen if one.crops == name for scale in one.scales)])
         code = code_of("pack", settings["dataset"])
         contents[f"pack/{name}"] = {"code": code, **settings} if name in crops else NOT_CHOSEN
     datasets = {params.common.crops[name].dataset for name in crops}

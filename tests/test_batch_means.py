@@ -7,26 +7,36 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lib.codecs.coordinates import CoordinatesCodec
 from lib.codecs.heatmap import HeatmapCodec
+from lib.codecs.offset import OffsetCodec
+from lib.codecs.queries import QueriesCodec
 from lib.codecs.simcc import SimccCodec
 from lib.data.batches import Batch
 from lib.models import build_model
 from lib.models.multibranch import build_branches
-from lib.tasks import Task
+from lib.tasks import Task, offset
 from lib.tasks.cdkd import CrossDomainDistillation
 from lib.tasks.cmkd import CrossModalDistillation
 from lib.tasks.cmkg import MetaTraining
+from lib.tasks.coordinates import CoordinatesSupervised
+from lib.tasks.distilpose import TokenDistillation
 from lib.tasks.fpd import FastPoseDistillation
 from lib.tasks.heatmap import Supervised
 from lib.tasks.okdhp import OnlineDistillation
 from lib.tasks.pose import PoseRegression
+from lib.tasks.queries import QueriesSupervised
 from lib.tasks.regulariser import Regulariser
+from lib.tasks.rle import ResidualLogLikelihood
 from lib.tasks.simcc import SimccSupervised
 from tests.toy import FLIP_PAIRS
 
 PEOPLE, JOINTS, SIDE, LARGE = 4, 14, 32, 64
 HOURGLASS = {"name": "hourglass", "joints": JOINTS, "stacks": 2, "channels": 8, "stem": "pytorch-pose", "halvings": 2}
-HRNET = {"name": "hrnet", "joints": JOINTS, "width": 4, "blocks": 1, "modules": [1, 1, 1], "stem": 8}
+BACKBONE = {"joints": JOINTS, "width": 4, "blocks": 1, "modules": [1, 1, 1], "stem": 8}
+HRNET = {"name": "hrnet", **BACKBONE}
+TOKENS = {**BACKBONE, "input_size": [SIDE, SIDE], "patch": [2, 2], "channels": 16, "depth": 2}
+PRTR = {"name": "prtr", **BACKBONE, "queries": 20, "depth": 2, "channels": 16, "hidden": 32, "features": 64}
 RESNET = {"name": "resnet", "joints": JOINTS, "block": "basic", "blocks": [1, 1, 1, 1], "width": 4}
 CODEC = HeatmapCodec((SIDE, SIDE), sigma=1.0, scaling="peak")
 
@@ -77,6 +87,21 @@ def hands(method: str) -> Task:
     return PoseRegression(student, Regulariser(student.parameters(), "l1", 1e-4))
 
 
+def rival(method: str) -> Task:
+    """The methods that CDKD is compared with."""
+    size = (SIDE, SIDE)
+    if method == "offset":
+        return offset.ConfidenceAware(network({"name": "cal", **BACKBONE}), OffsetCodec(size), FLIP_PAIRS)
+    if method == "queries":
+        return QueriesSupervised(network(PRTR), QueriesCodec(size), FLIP_PAIRS)
+    if method == "distilpose":
+        pair = network({"name": "distilpose", **TOKENS}), network({"name": "tokenpose", "kind": "base", **TOKENS}, 1)
+        return TokenDistillation(pair[0], CoordinatesCodec(size), FLIP_PAIRS, pair[1])
+    student = network({"name": "rle", **BACKBONE, "input_size": [SIDE, SIDE]})
+    kind = ResidualLogLikelihood if method == "rle" else CoordinatesSupervised
+    return kind(student, CoordinatesCodec(size), FLIP_PAIRS)
+
+
 TASKS: dict[str, Callable[[], Task]] = {
     "heatmap": labels,
     "simcc": lambda: labels(classes=True),
@@ -102,6 +127,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "pose and regulariser": lambda: hands("pose"),
     "cmkd": lambda: hands("cmkd"),
     "cmkg": lambda: hands("cmkg"),
+    **{name: lambda name=name: rival(name) for name in ("offset", "queries", "coordinates", "rle", "distilpose")},
 }
 
 
@@ -131,17 +157,30 @@ def gradient(task: Task, losses: list[Tensor]) -> Tensor:
     return torch.cat([p.grad.flatten() for p in task.parameters() if p.grad is not None])
 
 
+def in_two(task: Task, data: Batch, monkeypatch) -> list[dict[str, Tensor]]:
+    """The losses of both halves, as two processes have them that tell each other what they average."""
+    told: list[Tensor] = []
+    parts = [half(data, rows) for rows in (slice(0, 2), slice(2, 4))]
+    monkeypatch.setattr(offset, "mean_over_processes", lambda values: told.append(values.clone()) or values)
+    losses = [task(part) for part in parts]
+    if not told:
+        return losses
+    mean = sum(told) / 2
+    monkeypatch.setattr(offset, "mean_over_processes", lambda values: mean)
+    return [task(part) for part in parts]
+
+
 @pytest.mark.parametrize("name", TASKS)
-def test_the_whole_is_the_mean_of_its_halves(name):
+def test_the_whole_is_the_mean_of_its_halves(name, monkeypatch):
     task = TASKS[name]().eval()  # where normalisation knows no batch; in training it spans all processes
     data = batch(pose=task.student.output == "pose")
     if task.student.output != "simcc":
         data.images["teacher"] = data.images["student"]
-    whole, halves = task(data), [task(half(data, rows)) for rows in (slice(0, 2), slice(2, 4))]
+    whole, halves = task(data), in_two(task, data, monkeypatch)
     # The prior is judged after a step along the mean gradient of all processes: tests/test_cmkg_distributed.py.
     names = whole.keys() - {"prior"}
     for loss in names:
-        assert whole[loss].isfinite() and whole[loss] > 0
+        assert whole[loss].isfinite() and (whole[loss] > 0 or name == "rle")  # a density has any logarithm
         torch.testing.assert_close(whole[loss], (halves[0][loss] + halves[1][loss]) / 2, rtol=1e-4, atol=1e-6)
     found = gradient(task, [whole[loss] for loss in names])
     parts = [gradient(task, [part[loss] for loss in names]) for part in halves]

@@ -93,8 +93,8 @@ def code(world: Path, stage: Stage) -> list[str]:
         return []  # it depends on all
     spec = json.loads((world / stage.spec).read_text(encoding="utf-8"))
     silent = [f"{name.replace('.', '/')}.py" for name in SILENT]
-    # Metrics draw validation curves, labels describe weights; ImageNet's are loaded where a run says so.
-    unused = ["lib/labels.py", "lib/metrics", "lib/models/pretrained.py"] if stage.module == "stages.train" else []
+    # Metrics draw validation curves, labels describe weights.
+    unused = ["lib/labels.py", "lib/metrics"] if stage.module == "stages.train" else []
     own = closure([stage.module], world) if spec == NOT_CHOSEN else spec.get("code", spec)
     return [*own, *silent, *unused]
 

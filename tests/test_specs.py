@@ -49,7 +49,7 @@ def test_specs_of_data_are_those_of_params(project):
     params = load_params()
     for name in params.common.crops:
         expected = json.loads(params.crops(name).model_dump_json())
-        assert content(f"pack/{name}") == {"code": {}, **expected}
+        assert content(f"pack/{name}") == {"code": {}, **expected, "smallest": 1}
     for name, dataset in params.common.data:
         expected = json.loads(dataset.model_dump_json())
         assert content(f"fetch/{name}") == {"code": {}, **expected, "official": params.official[name]}

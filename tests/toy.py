@@ -75,7 +75,7 @@ def run(**changes) -> Run:
         **{"epochs": 2, "batch_size": 4, "train_samples": None, "val_samples": None},
         **{"validation": "test", "validations": 1},
         **{"flip_test": True, "antialias": False, "threads": None, "precision": "float32", "compile": False},
-        **{"pretrained": False, "settings": {}, "teacher": None, "init": None, "prior": None},
+        **{"scales": (1.0,), "pretrained": False, "settings": {}, "teacher": None, "init": None, "prior": None},
     }
     settings |= changes
     taught = settings["teacher"] is not None

@@ -75,6 +75,7 @@ class Batches:
         sizes: (height, width) in px of each view; "student" is the one that keypoints refer to.
         batch_size: people per batch over all processes; at most all people.
         augmentation: for training; None for evaluation.
+        zoom: of evaluation; the views show everybody so many times as large, about the middle of the box.
         rows: int64 rows of the crops to use, in this order; None: all.
         path: "cv2" warps in threads on the CPU, "grid_sample" on the device; None: by the device.
         depth: names of the views that show depth in place of the image.
@@ -94,6 +95,7 @@ class Batches:
         *,
         augmentation: Augmentation | None,
         seed: int,
+        zoom: float = 1.0,
         device: torch.device | str = "cpu",
         rank: int = 0,
         world: int = 1,
@@ -114,6 +116,7 @@ class Batches:
                 f"batch size {self.batch_size} (of {count} people) on {world} processes; expected a multiple of {world}"
             )
         self.crops, self.sizes, self.augmentation, self.seed, self.depth = crops, sizes, augmentation, seed, depth
+        self.zoom = zoom
         self.rank, self.world = (rank, world) if augmentation else (0, 1)
         self.device = torch.device(device)
         path = path or ("grid_sample" if self.device.type == "cuda" else "cv2")
@@ -143,7 +146,7 @@ class Batches:
             yield Batch(images(), keypoints.to(self.device), visible.to(self.device), rows)
 
     def to_image(self, keypoints: Tensor, rows: np.ndarray) -> np.ndarray:
-        """Map keypoints (B, K, 2), px of an unaugmented student view, to original px, (B, K, 2) float64."""
+        """Map keypoints (B, K, 2), px of an unaugmented student view at zoom 1, to original px, (B, K, 2) float64."""
         points = torch.as_tensor(keypoints, dtype=torch.float64, device="cpu").numpy()
         one = np.ones(len(rows))
         maps = view_to_crop(self._middle, self.crops.input, self.sizes["student"], one, 0 * one)
@@ -154,7 +157,7 @@ class Batches:
         count = len(self.rows)
         centre = np.tile(self._middle, (count, 1))
         if not self.augmentation:
-            return self.rows, centre, np.ones(count), np.zeros(count), np.zeros(count, bool)
+            return self.rows, centre, np.full(count, self.zoom), np.zeros(count), np.zeros(count, bool)
         rng = np.random.default_rng([self.seed, epoch])
         rows = self.rows[rng.permutation(count)]
         scale, angle = drawn(self.augmentation, rng, count)

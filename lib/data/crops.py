@@ -9,6 +9,7 @@ import numpy as np
 
 from lib.errors import InputError
 
+WIDE = "wide"  # the split of validation persons with what is around their boxes
 HANDS = ("pose", "root", "scale")  # arrays that crops of hands have, too
 ANNOTATIONS = {"test": "val.json", "heldout": "heldout.json"}  # of those whom a training may be judged by
 ARRAYS = ("keypoints", "visible", "to_image", "ids", "image_ids", "box_scores")  # of Crops, besides the images
@@ -48,7 +49,7 @@ class Crops:
 
 
 def open_crops(folder: Path, split: str) -> Crops:
-    """Open the split "train" or "val" of a folder that `pack` wrote."""
+    """Open the split "train", "val" or WIDE of a folder that `pack` wrote."""
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     there = [name for name in (*ARRAYS, *HANDS) if name in ARRAYS or (folder / split / f"{name}.npy").exists()]
     maps = [name for name in ("images", "depth") if name == "images" or (folder / split / f"{name}.npy").exists()]

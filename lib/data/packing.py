@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from lib.data.boxes import middle
-from lib.data.crops import ANNOTATIONS, HANDS
+from lib.data.crops import ANNOTATIONS, HANDS, WIDE
 from lib.data.depth import LEVELS, encode_depth
 from lib.data.images import read_image
 from lib.data.prefetch import prefetch
@@ -33,6 +33,7 @@ def pack(
     margin: float,
     boxes: Literal["annotations", "detections"] = "annotations",
     subset: str | None = None,
+    smallest: float = 1.0,
     read_depth: Callable[[Path], np.ndarray] | None = None,
 ) -> None:
     """Cut every person, or hand, of a dataset out of its images.
@@ -51,6 +52,8 @@ def pack(
             about its centre to this aspect, then `padding` times as large.
         margin: side of a training crop relative to the box, room for rotation and zooming out. A validation crop is
             the box.
+        smallest: size, relative to that in the box, at which a validation person will be shown. Where it is below 1
+            there are crops of them as wide as that needs, too, in a folder of their own: those of all others stay.
         boxes: whose boxes are validated on: the annotations' or, all of them and as they are, those of a detector in
             detections.json. People found by a detector have no visible joint.
         subset: only images of this subset; None: all.
@@ -72,9 +75,11 @@ def pack(
                 f"crops.{out.name}.boxes: annotations"
             )
     margins = {"train": margin, "val": 1.0}
+    splits = [(split, source, margins[split]) for split, source in sources.items()]
+    splits += [(WIDE, sources["val"], 1 / smallest)] if smallest < 1 else []
     with atomic(out) as folder:
-        for split, source in sources.items():
-            size = tuple(round(side * margins[split]) for side in input)
+        for split, source, around in splits:
+            size = tuple(round(side * around) for side in input)
             sizes = {"input": input, "padding": padding, "size": size}
             info, category = _pack_split(_load(source, subset), source, images, folder / split, read_depth, **sizes)
         meta = {

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.data.crops import ANNOTATIONS, Crops, open_crops
+from lib.data.crops import ANNOTATIONS, WIDE, Crops, open_crops
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,16 @@ class Persons:
     annotations: dict[str, Any]
 
 
-def open_persons(folder: Path, validation: str) -> Persons:
+def open_persons(folder: Path, validation: str, wide: bool = False) -> Persons:
     """Open crops that `pack` wrote, to be judged by "test", its validation persons, or by "heldout" training persons.
 
-    Held-out persons are those of whole images that `pack` has set aside, in their annotated boxes.
+    Held-out persons are those of whole images that `pack` has set aside, in their annotated boxes. wide: the validation
+    persons with what is around their boxes; held-out ones have the margin of the training.
     """
     train = open_crops(folder, "train")
     annotations = json.loads((folder / ANNOTATIONS[validation]).read_text(encoding="utf-8"))
     if validation == "test":
-        return Persons(train, np.arange(len(train.ids)), open_crops(folder, "val"), annotations)
+        return Persons(train, np.arange(len(train.ids)), open_crops(folder, WIDE if wide else "val"), annotations)
     aside = np.isin(train.image_ids, [image["id"] for image in annotations["images"]])
     return Persons(train, np.flatnonzero(~aside), train, annotations)
 

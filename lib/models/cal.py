@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.models.hrnet import build_backbone, check_hrnet, published_name
-from lib.models.posenet import PoseNetwork, check_size
+from lib.models.posenet import check_counts, check_size
 
 
 def blocks_and_head(width: int, outputs: int) -> tuple[nn.Module, nn.Module]:
@@ -21,7 +21,7 @@ def transit(transition: nn.ModuleList, maps: list[Tensor]) -> list[Tensor]:
     return [maps[i] if isinstance(layer, nn.Identity) else layer(maps[-1]) for i, layer in enumerate(transition)]
 
 
-class CAL(PoseNetwork):
+class CAL(nn.Module):
     """HRNet whose last stage is there twice: one copy finds the joints' pixels, one tells where in them they are.
 
     Both copies see the third stage's maps; each is followed by two residual blocks and a 1x1 convolution. CDKD's
@@ -32,10 +32,13 @@ class CAL(PoseNetwork):
     ImageNet's weights are for the backbone, whose last stage is the heatmaps' copy, as in the authors' public code.
     """
 
+    output = "offset"
+
     def __init__(self, joints: int, width: int, blocks: int = 4, modules: Sequence[int] = (1, 4, 3), stem: int = 64):
+        super().__init__()
         check_hrnet("cal", width, blocks, modules, stem)
-        super().__init__("cal", joints, width, "heatmap", 1.0, None)
-        self.output = "offset"
+        check_counts("cal", joints=joints)
+        self.joints = joints
         self.backbone = build_backbone(width, blocks, modules, stem)
         self.published = published_name(width, blocks, modules, stem)
         other = build_backbone(width, blocks, modules, stem)
@@ -44,6 +47,7 @@ class CAL(PoseNetwork):
         self.offset_blocks, self.offset_head = blocks_and_head(width, 2 * joints)
 
     def maps(self, images: Tensor) -> Tensor:
+        """Heatmaps and offsets of images one after the other."""
         check_size(*images.shape[-2:])
         net = self.backbone
         x = net.act1(net.bn1(net.conv1(images)))
@@ -55,7 +59,11 @@ class CAL(PoseNetwork):
         return torch.cat((self.head(heatmaps), self.offset_head(offsets)), dim=1)
 
     def outputs(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Heatmaps and offsets, apart."""
         return maps[:, : self.joints], maps[:, self.joints :].unflatten(1, (self.joints, 2))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.outputs(self.maps(images))
 
 
 build = CAL  # for build_model

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.posenet import check_counts
 from lib.models.tokens import TokenNetwork
 
 
@@ -34,8 +33,7 @@ class DistilPose(TokenNetwork):
         modules: Sequence[int] = (1, 4, 3),
         stem: int = 64,
     ):
-        check_counts("distilpose", depth=depth)
-        super().__init__("distilpose", joints, input_size, patch, channels, [depth], width, blocks, modules, stem)
+        super().__init__("distilpose", joints, input_size, patch, channels, depth, 1, width, blocks, modules, stem)
         self.head = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 5))
         self.initialise()
 

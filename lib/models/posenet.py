@@ -1,5 +1,6 @@
-"""What HRNet, SimpleBaseline and CAL share: joints' maps at a quarter of the image, heatmaps or for SimCC's classes."""
+"""What HRNet and SimpleBaseline share: joints' maps at a quarter of the image, heatmaps or for SimCC's classes."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ def check_size(height: int, width: int) -> None:
         raise InputError(f"network input is {height}x{width} px, expected multiples of {STRIDE}; change its size")
 
 
-class PoseNetwork(nn.Module):
+class PoseNetwork(nn.Module, ABC):
     """Maps of joints from a backbone's features: heatmaps, or the input of SimCC's two classifiers.
 
     head: "heatmap", or "simcc" (Li et al., ECCV 2022): two linear layers, shared by the joints, take all pixels of a
@@ -41,8 +42,8 @@ class PoseNetwork(nn.Module):
     forward: images (B, 3, H, W), H and W multiples of 32 -> list of one (B, joints, H/4, W/4) ("heatmap") or the logits
     of x (B, joints, W split) and of y (B, joints, H split) ("simcc"). At 32 px the coarsest features are one pixel, so
     training batches need two images or more for their normalisation.
-    Subclasses have the `features` (B, channels, H/4, W/4) of images, their `backbone`, and in `published` the name of
-    the published backbone of the same size, None where there is none.
+    Subclasses have their `backbone`, and in `published` the name of the published backbone of the same size, None where
+    there is none.
     Raises InputError for impossible settings and for images of another size.
     """
 
@@ -71,9 +72,9 @@ class PoseNetwork(nn.Module):
             self.columns = nn.Linear(pixels, round(width * split))
             self.rows = nn.Linear(pixels, round(height * split))
 
+    @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """The features (B, channels, H/4, W/4) that the joints' maps are made of."""
-        raise NotImplementedError
 
     def maps(self, images: Tensor) -> Tensor:
         """The joints' maps (B, joints, H/4, W/4) of images (B, 3, H, W)."""

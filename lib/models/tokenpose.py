@@ -40,10 +40,7 @@ class TokenPose(TokenNetwork):
         if kind not in GROUPS:
             raise InputError(f"model tokenpose: kind is {kind!r}, expected one of: {', '.join(GROUPS)}")
         count = GROUPS[kind]
-        if not isinstance(depth, int) or depth < 1 or depth % count:
-            raise InputError(f"model tokenpose: depth is {depth!r}, expected a positive multiple of {count}")
-        groups = [depth // count] * count
-        super().__init__("tokenpose", joints, input_size, patch, channels, groups, width, blocks, modules, stem)
+        super().__init__("tokenpose", joints, input_size, patch, channels, depth, count, width, blocks, modules, stem)
         height, columns = self.map_size
         self.head = nn.Sequential(nn.LayerNorm(count * channels), nn.Linear(count * channels, height * columns))
         self.initialise()

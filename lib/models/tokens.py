@@ -55,13 +55,13 @@ class Layer(nn.Module):
 
 
 class TokenNetwork(nn.Module):
-    """HRNet's finest maps cut into patches, a token each, and a token per joint, in `groups` of transformer layers.
+    """HRNet's finest maps cut into patches, a token each, and a token per joint, in transformer layers.
 
-    patch: height and width of a patch in pixels of the maps. channels: of the tokens, a multiple of eight. Sine
-    positions are added to the patches before the first layer and again before every other that does not begin a group
-    ("sine-full" in TokenPose's public code). width, blocks, modules, stem: as of HRNet. There is one size of input,
-    input_size, (height, width) in px. Linear layers start from a normal distribution of deviation 0.02, cut at 2, and
-    joints' tokens, too, as in TokenPose's public code.
+    depth: of the layers, in so many `groups` of equal length. patch: height and width of a patch in pixels of the maps.
+    channels: of the tokens, a multiple of eight. Sine positions are added to the patches before the first layer and
+    again before every other that does not begin a group ("sine-full" in TokenPose's public code). width, blocks,
+    modules, stem: as of HRNet. There is one size of input, input_size, (height, width) in px. Linear layers start from
+    a normal distribution of deviation 0.02, cut at 2, and joints' tokens, too, as in TokenPose's public code.
     Raises InputError for impossible settings and for images of another size.
     """
 
@@ -72,7 +72,8 @@ class TokenNetwork(nn.Module):
         input_size: Sequence[int],
         patch: Sequence[int],
         channels: int,
-        groups: Sequence[int],
+        depth: int,
+        groups: int,
         width: int,
         blocks: int,
         modules: Sequence[int],
@@ -84,6 +85,8 @@ class TokenNetwork(nn.Module):
         check_list(name, "input_size", input_size, 2)
         check_list(name, "patch", patch, 2)
         check_size(*input_size)
+        if not isinstance(depth, int) or depth < 1 or depth % groups:
+            raise InputError(f"model {name}: depth is {depth!r}, expected a positive multiple of {groups}")
         if channels % HEADS:
             raise InputError(f"model {name}: channels is {channels}, expected a multiple of {HEADS}")
         sides = [side // MAP_STRIDE for side in input_size]
@@ -97,7 +100,9 @@ class TokenNetwork(nn.Module):
         self.register_buffer("positions", sine_positions(rows, columns, channels))
         self.joint_tokens = nn.Parameter(torch.empty(joints, channels))
         self.embed = nn.Linear(patch[0] * patch[1] * width, channels)
-        self.groups = nn.ModuleList(nn.ModuleList(Layer(channels) for _ in range(depth)) for depth in groups)
+        self.groups = nn.ModuleList(
+            nn.ModuleList(Layer(channels) for _ in range(depth // groups)) for _ in range(groups)
+        )
 
     def initialise(self) -> None:
         """Draw the first weights of all linear layers and of the joints' tokens."""

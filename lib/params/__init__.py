@@ -135,6 +135,7 @@ class Params:
             exports=(model, *(method.branches if method else ())),
             codec=paper.codec(run, network, dataset, sizes.input),
             flip_test=paper.flip_test(),
+            scales=paper.scales(),
             augmentation=paper.augmentation[dataset].model_dump(),
             antialias=getattr(paper, "antialias", False),
             optimizer=optimizer.model_dump(),

@@ -93,6 +93,20 @@ def check_paper(params: Params, paper: str, path: Path | str) -> None:
         if low > high:
             key = f"{paper}.augmentation.{dataset}.scale"
             raise InputError(f"{path}: {key} is [{low:g}, {high:g}]; the smaller number first")
+    if settings.scales() != (1,):
+        check_scales(params, paper, path)
+
+
+def check_scales(params: Params, paper: str, path: Path | str) -> None:
+    """Refuse sizes that are there twice, and any for networks whose outputs are no maps to be averaged."""
+    settings = params.papers[paper]
+    key = f"{path}: {paper}.decoding.scales is {list(settings.scales())}"
+    if len(set(settings.scales())) < len(settings.scales()):
+        raise InputError(f"{key}; every one once")
+    for name, run in settings.runs.items():
+        output = params.models[run.model].output
+        if output != "heatmap":
+            raise InputError(f"{key}; only heatmaps are averaged over sizes, and {name} tells {output}: set it to [1]")
 
 
 def check_names(params: Params, key: str, group: str, run: BaseRun, settings: Paper[Any]) -> None:

@@ -145,6 +145,10 @@ class Paper(Section, Generic[RunType]):
         """Whether predictions are averaged with those of the mirrored image."""
         return False
 
+    def scales(self) -> tuple[float, ...]:
+        """Sizes at which people are shown for a second prediction; (1,): there is none."""
+        return (1.0,)
+
     def own_keys(self, run: RunType) -> set[str]:
         """Names of a run's settings that are read though no method has them."""
         return set()
@@ -172,6 +176,9 @@ class BodyPaper(Paper[RunType], Generic[RunType]):
 
     def flip_test(self) -> bool:
         return self.decoding.flip_test
+
+    def scales(self) -> tuple[float, ...]:
+        return self.decoding.scales
 
 
 class SingleSchedule(BodyPaper[RunType], Generic[RunType]):

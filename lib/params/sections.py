@@ -19,6 +19,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Size = tuple[Side, Side]
 Rows = Literal["all", "headline"]
 Benchmarks = Annotated[tuple[Name, ...], Field(min_length=1)]
+Zoom = Annotated[float, Field(ge=0.5, le=2)]  # of a person at test time
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Shared = Annotated[int, Field(ge=0, le=64)]
 Variant = Literal["paper", "released"]
@@ -119,7 +120,11 @@ class Schedule(Section):
 
 
 class Decoding(Section):
-    """How outputs become coordinates at test time; refinement: of a heatmap's maximum (lib/codecs/heatmap.py)."""
+    """How outputs become coordinates at test time; refinement: of a heatmap's maximum (lib/codecs/heatmap.py).
+
+    scales: sizes at which each person is shown for a second prediction, of the mean of the maps; [1]: there is none.
+    """
 
     flip_test: bool
     refinement: Literal["none", "quarter", "dark"]
+    scales: tuple[Zoom, ...] = Field(default=(1.0,), min_length=1)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -24,13 +24,15 @@ MEAN_POSE = "mean pose"  # of the training persons or hands, no image seen
 class Result:
     """One trained network: spec.json and record of its run, per seed the predictions and the history's path.
 
-    A further branch of a run (`exported`) has no histories.
+    searched: predictions over several sizes of the people, where there are any. A further branch of a run (`exported`)
+    has no histories.
     """
 
     spec: dict[str, Any]
     record: dict[str, Any]
     predictions: dict[int, dict[str, NDArray]]
     histories: dict[int, Path]
+    searched: dict[int, dict[str, NDArray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,9 @@ def load_run(folder: Path) -> dict[str, Result]:
             part = "" if number == 1 else f"branch_{number}"
             predictions = {seed: dict(np.load(path / part / "predictions.npz")) for seed, path in seeds.items()}
             histories = {seed: path / "history.csv" for seed, path in seeds.items()} if number == 1 else {}
-            results[name] = Result(own, record, predictions, histories)
+            second = {seed: path / part / "scales.npz" for seed, path in seeds.items()}
+            found = {seed: dict(np.load(path)) for seed, path in second.items() if path.is_file()}
+            results[name] = Result(own, record, predictions, histories, found)
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} not found: the run is incomplete, train it again") from None
     return results
@@ -125,6 +129,11 @@ def exported(run: str, spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
         alone = {key: value for key, value in spec["settings"].items() if key != "branches"}
         specs[f"{run}_branch_{number}"] = spec | {"model": model, "settings": alone}
     return specs
+
+
+def searched(run: str) -> str:
+    """The name under which the details have the scores of a run's predictions over several sizes."""
+    return f"{run}_scales"
 
 
 def named(reference: str | None) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from lib.metrics.scores import HEADLINE, SECOND, unit_of
 from lib.papers import Benchmark, Row, Table, operands
-from lib.reporting import MEAN_POSE, Study, paired_differences, summarise
+from lib.reporting import MEAN_POSE, Study, paired_differences, searched, summarise
 from lib.reporting.markdown import bullets, decimals_of, folded, markdown, number, signed, with_spread
 
 OURS, ELSEWHERE, NOBODY = "**ours**", "*elsewhere*", "nobody"
@@ -182,6 +182,27 @@ def unprinted(study: Study, scores: Scores, names: Mapping[str, str]) -> list[st
         text += [f"### {own.title}", *printed_table(own, scores, names, (), {}), own.note, "### All runs"]
     text += [benchmark_table(study.key, study.benchmark, scores, runs)]
     return [*text, folded("Runs of this table", bullets(names.values()))]
+
+
+def search_table(study: Study, scores: Scores) -> list[str]:
+    """A heading and the benchmark's one number of each run whose people were shown at several sizes, and at one."""
+    metric, rows, sizes = HEADLINE[study.key], [], []
+    decimals = unit_of(metric).decimals
+    for run, result in study.results.items():
+        if result.searched:
+            both = [summarise(scores[name]) for name in (run, searched(run))]
+            texts = [f"**{with_spread(one[metric], one.get('std', {}).get(metric), decimals)}**" for one in both]
+            rows.append([f"`{run}`", *texts, signed(both[1][metric] - both[0][metric], decimals)])
+            sizes = result.spec["scales"]
+    if not rows:
+        return []
+    shown = ", ".join(f"{size:g}" for size in sizes)
+    return [
+        f"## {study.benchmark.name}: search over scales",
+        f"{study.benchmark.metric} of the mean of the maps of each person at {shown} times its size "
+        "(`decoding.scales`). All other numbers are of one size.",
+        markdown(["", "one size", "search", "difference"], rows),
+    ]
 
 
 def benchmark_table(key: str, benchmark: Benchmark, scores: Scores, runs: Iterable[str]) -> str:

@@ -66,19 +66,23 @@ class Task(nn.Module, ABC):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return named, already weighted losses: scalars, means over the batch; their sum is minimised."""
 
-    def errors(self, outputs: Any, batch: Batch) -> Tensor:
-        """Distance of the network's outputs from the labels for each person (B,), NaN where there are none.
-
-        Means over labelled joints. Tasks of labels alone have them; the others learn from labels through one of these.
-        """
-        raise NotImplementedError
-
     @abstractmethod
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor | None]:
         """Return keypoints (B, K, 2), input px, and scores (B, K) of images (B, 3, H, W).
 
         With `flip_test` the network also sees the mirrored image and both outputs are averaged. Hands: poses (B, K, 3)
         as in a Batch, and None.
+        """
+
+
+class LabelsTask(Task):
+    """A task that learns from labels alone, or adds to one that does; all others learn from labels through one."""
+
+    @abstractmethod
+    def errors(self, outputs: Any, batch: Batch) -> Tensor:
+        """Distance of the network's outputs from the labels for each person (B,), NaN where there are none.
+
+        Means over labelled joints.
         """
 
 
@@ -100,6 +104,6 @@ def build_task(
     return find("lib.tasks", run.method, f"the method of {run.label}").build(run, labels, teacher, prior)
 
 
-def labels_task(run: Run, student: nn.Module, flip_pairs: Sequence[tuple[int, int]]) -> Task:
+def labels_task(run: Run, student: nn.Module, flip_pairs: Sequence[tuple[int, int]]) -> LabelsTask:
     """Build the task that learns from labels alone, by the kind of the student's output; every run predicts by it."""
     return find("lib.tasks", student.output, f"the output of {run.label}").build(run, student, flip_pairs)

@@ -34,8 +34,7 @@ def merged(log_probabilities: Tensor, m: int) -> Tensor:
 def cross_class_kl(logits: Tensor, target: Tensor, tau: Tensor | float) -> Tensor:
     """tau^2 KL(teacher || student) of one axis, summed over bins, averaged over joints and batch (Eq. 7).
 
-    logits (student): (B, K, n); target (teacher): (B, K, m n). Both are divided by tau before the softmax, then m
-    adjacent bins of the teacher are merged.
+    logits (student): (B, K, n); target (teacher): (B, K, m n), merged after the softmax, which is of both over tau.
     """
     log_student, log_teacher = ((x.float() / tau).log_softmax(2) for x in (logits, target))
     log_teacher = merged(log_teacher, target.shape[2] // logits.shape[2])
@@ -72,12 +71,10 @@ class CrossDomainDistillation(Task):
     L_fea (Eq. 5) compares each joint's map before the classifier as `features` says, L_logit (Eq. 7) the classes as
     `logits` says: "cca", "same" (as many of them) or "fully_connected" (a layer per axis on the teacher's); "none"
     leaves a term out. All joints count, labelled or not. Those of tau, alpha and beta that `learned` names are trained
-    against the losses they stand in, ever more (ETHT, Eqs. 9-12). The teacher sees the view "teacher" where the batch
-    has one, else the student's. student_input, teacher_input: (height, width) px; batch_size: over all processes.
-    InputError where maps or classes are no whole multiple m of the student's.
+    against the losses they stand in, ever more (ETHT, Eqs. 9-12). student_input, teacher_input: (height, width) px;
+    batch_size: over all processes. InputError where maps or classes are no whole multiple m of the student's.
     variant "released" follows the authors' public code: projectors and temperature never change, L_fea does not reach
-    the student, L_ori and L_logit are means over bins (views are square there), L_logit sums over joints and batch, on
-    however many processes that is.
+    the student, L_ori and L_logit are means over bins (views are square there), L_logit sums over joints and batch.
     """
 
     def __init__(
@@ -111,8 +108,8 @@ class CrossDomainDistillation(Task):
             self.classes = build_class_layers(logits, teacher, self.student)
         self.start = {"alpha": alpha, "beta": beta, "tau": RELEASED_TAU if self.released else tau}
         bounds = {"alpha": (0.0, 2 * alpha), "beta": (0.0, 2 * beta), "tau": TAU_RANGE}
-        used = {"alpha": self.projectors, "beta": self.classes, "tau": self.classes}
-        names = [name for name in learned if used[name] is not None and not self.released]
+        used = {} if self.released else {"alpha": self.projectors, "beta": self.classes, "tau": self.classes}
+        names = [name for name in learned if used.get(name)]
         self.learned = nn.ModuleDict({name: Hyperparameter(name, self.start[name], *bounds[name]) for name in names})
 
     def value(self, name: str) -> Tensor | float:

@@ -1,15 +1,16 @@
 """Heatmap regression from labels alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.codecs.heatmap import HeatmapCodec
 from lib.codecs.simcc import SimccCodec
 from lib.data.batches import Batch
 from lib.runs import Run
-from lib.tasks import Task
+from lib.tasks import LabelsTask
 
 
 def mse(maps: Tensor, target: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -31,7 +32,7 @@ def released_mse(maps: Tensor, target: Tensor, visible: Tensor) -> Tensor:
     return 0.5 * mse(maps, target, visible) / maps[0, 0].numel()
 
 
-class Supervised(Task):
+class Supervised(LabelsTask):
     """FPD Eq. 3 on every stack of an hourglass, summed over the stacks; other codecs have losses of their own."""
 
     def __init__(self, student: nn.Module, codec: HeatmapCodec | SimccCodec, flip_pairs: Sequence[tuple[int, int]]):
@@ -55,11 +56,35 @@ class Supervised(Task):
 
     @torch.no_grad()
     def predict(self, images: Tensor, flip_test: bool = False) -> tuple[Tensor, Tensor]:
+        return self.codec.decode(self.tested(images, flip_test))
+
+    @torch.no_grad()
+    def search(self, views: Mapping[float, Tensor], flip_test: bool) -> tuple[Tensor, Tensor]:
+        """As `predict`, of the mean of the maps of views, by how large they show the same people; heatmaps alone.
+
+        The mean is taken on the map of the people at size 1, px of whose view the keypoints are.
+        """
+        maps = [unzoomed(self.tested(images, flip_test), zoom) for zoom, images in views.items()]
+        return self.codec.decode(torch.stack(maps).mean(0))
+
+    def tested(self, images: Tensor, flip_test: bool) -> Tensor:
+        """The last stack's maps (B, K, h, w), with `flip_test` the mean with those of the mirrored image."""
         maps = self.student(images)[-1]
         if flip_test:
             mirrored = self.student(images.flip(3))[-1].flip(3)
             maps = (maps + mirrored[:, swapped(maps.shape[1], self.flip_pairs)]) / 2
-        return self.codec.decode(maps)
+        return maps
+
+
+def unzoomed(maps: Tensor, zoom: float) -> Tensor:
+    """Maps (B, K, h, w), float32, of a view at a zoom, sampled bilinearly at the pixels of the map of zoom 1.
+
+    Both are about the same middle. What the view does not show is 0, as in PyraNet's public code.
+    """
+    maps = maps.float()
+    matrix = zoom * torch.eye(2, 3, device=maps.device)
+    grid = F.affine_grid(matrix.expand(len(maps), 2, 3), maps.shape, align_corners=False)
+    return F.grid_sample(maps, grid, align_corners=False)
 
 
 def labelled_mean(values: Tensor, labelled: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lib.data.batches import Batch
 from lib.runs import Run
-from lib.tasks import Task
+from lib.tasks import LabelsTask
 
 
 def widened(x: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def squared_distance(x: Tensor, y: Tensor) -> Tensor:
     return (widened(x) - widened(y)).square().flatten(1).sum(1).mean()
 
 
-class PoseRegression(Task):
+class PoseRegression(LabelsTask):
     """L_REG (CMKG Eq. 1) of a network of poses, and R (Eq. 10) with a regulariser: F (Eq. 9).
 
     batch.keypoints: poses (B, K, 3). All joints count, seen or not: each has its place in space.

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from lib.data.batches import Batch, Batches
 from lib.errors import InputError
-from lib.tasks import Task
+from lib.tasks import LabelsTask
 
 TAUGHT = 512  # persons that a teacher is looked at with
 STRAY = 3  # times the median: a mean beyond it is that of a few persons
 
 
 @torch.no_grad()
-def errors(task: Task, batches: Iterator[Batch]) -> tuple[np.ndarray, np.ndarray]:
+def errors(task: LabelsTask, batches: Iterator[Batch]) -> tuple[np.ndarray, np.ndarray]:
     """Errors of a task of labels alone, and those of an output of zeros, (N,) each, of labelled persons in their order.
 
     The network sees the view "student" and computes in the type of its weights. The task is left in evaluation mode.
@@ -36,7 +36,7 @@ def empty(outputs: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
     return torch.zeros_like(outputs) if torch.is_tensor(outputs) else [torch.zeros_like(one) for one in outputs]
 
 
-def look_at_teacher(teacher: Task, batches: Batches, name: str) -> dict[str, float]:
+def look_at_teacher(teacher: LabelsTask, batches: Batches, name: str) -> dict[str, float]:
     """Compare a teacher with the labels on the first training batches, as they are and as it sees them.
 
     teacher: the task of labels alone around it, whose codec fits its input. Returns median, mean and worst error, the

@@ -1,6 +1,9 @@
 """Predictions in the coordinates of the original images, or of their cameras."""
 
+from collections.abc import Iterable, Iterator, Sequence
+
 import numpy as np
+from torch import Tensor
 
 from lib.data.batches import Batches
 from lib.hands.joints import restored
@@ -17,11 +20,31 @@ def predict(task: Task, batches: Batches, flip_test: bool) -> dict[str, np.ndarr
     evaluation mode.
     """
     task.eval()
+    answers = ((batch.rows, task.predict(batch.images["student"], flip_test)) for batch in batches.epoch(0))
+    return in_images(batches, answers)
+
+
+def search(task: Task, zoomed: Sequence[Batches], flip_test: bool) -> dict[str, np.ndarray]:
+    """The same of a task of heatmaps, averaged over sizes of the people; zoomed: batches of each, of the same rows."""
+    task.eval()
+    zooms = [one.zoom for one in zoomed]
+
+    def answers() -> Iterator[tuple[np.ndarray, tuple[Tensor, Tensor]]]:
+        for same in zip(*(one.epoch(0) for one in zoomed), strict=True):
+            views = [batch.images["student"] for batch in same]
+            yield same[0].rows, task.search(dict(zip(zooms, views, strict=True)), flip_test)
+
+    return in_images(zoomed[0], answers())
+
+
+def in_images(
+    batches: Batches, answers: Iterable[tuple[np.ndarray, tuple[Tensor, Tensor | None]]]
+) -> dict[str, np.ndarray]:
+    """Rows and what a task tells of them, batch by batch, as `predict` returns it."""
     rows, keypoints, scores, hands = [], [], [], batches.crops.pose is not None
-    for batch in batches.epoch(0):
-        points, score = task.predict(batch.images["student"], flip_test)
-        rows.append(batch.rows)
-        keypoints.append(points.cpu().numpy() if hands else batches.to_image(points, batch.rows))
+    for part, (points, score) in answers:
+        rows.append(part)
+        keypoints.append(points.cpu().numpy() if hands else batches.to_image(points, part))
         scores.append(None if hands else score.cpu().numpy())
     crops, rows = batches.crops, np.concatenate(rows)
     common = {"ids": crops.ids[rows], "image_ids": crops.image_ids[rows]}
