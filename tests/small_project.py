@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,15 @@ def write_graph(root: Path, stages: dict) -> None:
         subprocess.run(command, cwd=root, check=True, capture_output=True)
     commit = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.org", "commit", "-qm", "Project"]
     subprocess.run(commit, cwd=root, check=True)
+
+
+def clear(root: Path) -> None:
+    """Take away all that is in a folder, not the folder, which a server of launches may be in."""
+    for path in root.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def repro(root: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess:

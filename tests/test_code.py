@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -57,14 +58,31 @@ STAGES = sorted(f"stages.{path.stem}" for path in (ROOT / "stages").glob("*.py")
 TASKS = sorted(f"lib.tasks.{path.stem}" for path in (ROOT / "lib/tasks").glob("*.py") if path.stem != "__init__")
 
 
-@pytest.mark.parametrize("module", [*STAGES, "lib.training.seeds"])
-def test_closure_covers_what_python_loads(module):
+MODULES = [*STAGES, "lib.training.seeds"]
+LOADED = """
+import importlib, json, sys
+found = {}
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+    own = [name for name in sys.modules if name.split(".")[0] in ("lib", "stages")]
+    found[module] = [sys.modules.pop(name).__file__ for name in own]
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, list[str | None]]:
+    """The project's files that each import loads, in one interpreter, which forgets them in between."""
+    command = [sys.executable, "-c", LOADED, *MODULES]
+    return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_closure_covers_what_python_loads(loaded, module):
     """All modules of the project that an import really loads are in its closure, or silent."""
-    files = "{m.__file__ for n, m in sys.modules.items() if n.split('.')[0] in ('lib', 'stages')} - {None}"
-    command = [sys.executable, "-c", f"import sys, {module}; print(*{files}, sep=chr(10))"]
-    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     silent = {f"{name.replace('.', '/')}.py" for name in SILENT}
-    assert {str(Path(path).relative_to(ROOT)) for path in loaded} <= {*closure([module], ROOT), *silent}
+    files = {str(Path(path).relative_to(ROOT)) for path in loaded[module] if path}
+    assert f"{module.replace('.', '/')}.py" in files and files <= {*closure([module], ROOT), *silent}
 
 
 def test_silent_modules_exist():
@@ -149,6 +167,7 @@ def pythons() -> dict[str, str]:
     return found
 
 
+@cache
 def digests_of(python: str, **environment: str) -> dict[str, str]:
     """Digests of all stages, methods and networks by an interpreter, which needs none of the project's packages."""
     models = [f"lib.models.{path.stem}" for path in (ROOT / "lib/models").glob("*.py")]

@@ -3,17 +3,21 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
+import time
+from contextlib import chdir
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from lib import launch
 from lib.code import SILENT, closure
 from stages import NOT_CHOSEN
 from tests.graph import ROOT, Stage, load_stages
 
+SECONDS = 300  # for a stage
 SCRATCH = (".cache", "__pycache__", "data/downloads", ".pytest_cache")
 # One run of each group on a benchmark, with the runs that it needs; the others of a group share its stage.
 RUNS = {
@@ -47,6 +51,7 @@ RUNS = {
         "regularised": ["stb_prior_l2"],
     },
 }
+NARROW = {"channels": 32, "width": 8, "blocks": [1, 1, 1, 1]}  # what complexity counts: of each architecture
 TRAINED = {f"{paper}/{run}" for paper, groups in RUNS.items() for runs in groups.values() for run in runs}
 STAGES = [stage for stage in load_stages() if stage.module != "stages.train" or stage.arguments[0] in TRAINED]
 
@@ -65,7 +70,12 @@ def tiny(content: dict) -> dict:
             content[paper][group] = {run: content[paper][group][run] for run in runs}
     content["seeds"] = [0, 1]
     content["training"]["validations"] = 1
-    content["complexity"] |= {"input": 64, "batch_sizes": [1, 2]}
+    content["complexity"] |= {"input": 64, "batch_sizes": [1]}
+    for entry in (*content["complexity"]["networks"].values(), *content["complexity"]["training"].values()):
+        network, name = content["models"][entry["model"]], f"narrow_{entry['model']}"
+        content["models"][name] = network | {key: value for key, value in NARROW.items() if key in network}
+        content["models"][name] |= {"blocks": 1, "modules": [1, 1, 1]} if "width" in network else {}  # HRNet's
+        entry["model"] = name
     small = {"width": 0.03125, "epochs": 0.001, "train_samples": 32, "val_samples": 8}
     for paper in RUNS:
         content["profiles"]["mini"][paper] |= small
@@ -99,6 +109,19 @@ def code(world: Path, stage: Stage) -> list[str]:
     return [*own, *silent, *unused]
 
 
+def run(folder: Path, *words: str) -> tuple[int, str]:
+    """Run `python -m words...` in a folder with its own code: the exit status, and what it printed."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    with TemporaryFile() as printed:
+        process = launch.start(["-m", "tests.boxed", str(folder), *words], environment, printed.fileno())
+        deadline = time.monotonic() + SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.terminate()
+        printed.seek(0)
+        return process.returncode, printed.read().decode()
+
+
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory) -> tuple[Path, dict[str, set[str]]]:
     """The tree after all stages, and per stage the files it wrote.
@@ -110,15 +133,13 @@ def pipeline(tmp_path_factory) -> tuple[Path, dict[str, set[str]]]:
     copy(["lib", "stages", "dvc.yaml", "params.yaml", *kept], ROOT, world)
     yaml = YAML()
     yaml.dump(tiny(yaml.load(ROOT / "params.yaml")), world / "params.yaml")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     observed = {}
     for stage in STAGES:
         box = tmp_path_factory.mktemp("box")
         copy([*stage.deps, *code(world, stage)], world, box)
         before = files(box)
-        command = [sys.executable, "-m", stage.module, *stage.arguments]
-        done = subprocess.run(command, cwd=box, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, f"{stage.name}\n{done.stdout}\n{done.stderr}"
+        status, printed = run(box, stage.module, *stage.arguments)
+        assert status == 0, f"{stage.name}\n{printed}"
         observed[stage.name] = files(box) - before
         copy(stage.outs, box, world)
         shutil.rmtree(box)
@@ -140,15 +161,17 @@ def test_a_parameter_changes_what_reads_it_and_nothing_else(pipeline):
     """After a full run nothing is out of date; a weight touches the runs that share it, no teacher and no ablation."""
     world, _ = pipeline
 
-    def dvc(*arguments: str) -> str:
-        command = [sys.executable, "-m", "dvc", *arguments]
-        return subprocess.run(command, cwd=world, check=True, capture_output=True, text=True).stdout
-
     def outdated() -> set[str]:
-        return set(json.loads(dvc("status", "--json")))
+        with chdir(world), Repo() as repo:
+            return set(repo.status())
 
-    dvc("init", "--no-scm", "-q")
-    dvc("commit", "-f", "-q")
+    def commit(*targets: str) -> None:
+        with chdir(world), Repo() as repo:
+            for target in targets or [None]:
+                repo.commit(target, force=True)
+
+    Repo.init(str(world), no_scm=True).close()
+    commit()
     assert outdated() == set()
 
     def outdated_with(**weights: dict[str, float]) -> set[str]:
@@ -159,8 +182,8 @@ def test_a_parameter_changes_what_reads_it_and_nothing_else(pipeline):
             content[paper] |= settings
         yaml.dump(content, world / "params.yaml")
         assert "specs" in outdated()
-        subprocess.run([sys.executable, "-m", "stages.specs"], cwd=world, check=True)
-        dvc("commit", "-f", "-q", "specs")
+        assert run(world, "stages.specs") == (0, "")
+        commit("specs")
         return outdated()
 
     after = {"evaluate@fpd", "report@fpd", "summary"}

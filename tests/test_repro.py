@@ -19,35 +19,56 @@ from lib.graph import view
 from lib.graph.records import Records
 from lib.graph.workers import Machine, visible_gpus
 from lib.training import progress
-from tests.small_project import contents, dvc, environment, repro, stage, trained, weights, write_graph, write_project
+from tests.small_project import (
+    clear,
+    contents,
+    dvc,
+    environment,
+    repro,
+    stage,
+    trained,
+    weights,
+    write_graph,
+    write_project,
+)
 
 RUNS = {"alone", "baseline", "student", "student_half", "teacher"}
 
 
 @pytest.fixture(scope="module")
-def serial(tmp_path_factory) -> Path:
-    """A project that `dvc repro` has run."""
-    root = tmp_path_factory.mktemp("serial")
-    write_project(root)
-    dvc(root, "repro")
+def place(tmp_path_factory) -> Path:
+    """The folder of one project after the other, so that the trainings of all share a server."""
+    root = tmp_path_factory.mktemp("place") / "a project"
+    root.mkdir()
     return root
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+def serial(place, tmp_path_factory) -> Path:
+    """A project that `dvc repro` has run."""
+    clear(place)
+    write_project(place)
+    dvc(place, "repro")
+    return shutil.copytree(place, tmp_path_factory.mktemp("serial"), symlinks=True, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="module")
+def done(place, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     """The same project, run side by side, and what that printed."""
-    root = tmp_path_factory.mktemp("beside")
-    write_project(root)
-    return root, repro(root, "--jobs", "2")
+    clear(place)
+    write_project(place)
+    process = repro(place, "--jobs", "2")
+    return shutil.copytree(place, tmp_path_factory.mktemp("beside"), symlinks=True, dirs_exist_ok=True), process
 
 
 @pytest.fixture
-def project(done, tmp_path) -> Path:
+def project(done, place) -> Path:
     """A copy of the finished project, free to change."""
-    root = tmp_path / "a project"
-    shutil.copytree(done[0], root, symlinks=True)
-    trained(root)
-    return root
+    wait_for(lambda: not training(place))
+    clear(place)
+    shutil.copytree(done[0], place, symlinks=True, dirs_exist_ok=True)
+    trained(place)
+    return place
 
 
 def change(root: Path, **runs: dict) -> None:
@@ -299,10 +320,10 @@ def test_the_line_about_all_stages():
 @pytest.mark.parametrize(
     ("line", "seconds"),
     [
-        ("fpd/a seed 0: epoch 4/20, mse 4.6, 167 images/s, 0:18:00 of 0:24:00 left", 18 * 60 + 2 * 24 * 60),
-        ("fpd/a seed 5: epoch 4/20, mse 4.6, 167 images/s, 0:18:00 of 0:24:00 left", 18 * 60 + 24 * 60),
-        ("fpd/a seed 7: epoch 4/20, mse 4.6, 167 images/s, 30:00:01 of 40:00:00 left", 30 * 3600 + 1),
-        ("fpd/a seed 7: epoch 20/20, mse 4.6, 167 images/s, 0:00:00 of 0:24:00 left", 0),
+        ("fpd/a seed 0: epoch 4/20, mse 4.6, 167 images/s, 18:00 of 24:00 left", 18 * 60 + 2 * 24 * 60),
+        ("fpd/a seed 5: epoch 4/20, mse 4.6, 167 images/s, 18:00 of 24:00 left", 18 * 60 + 24 * 60),
+        ("fpd/a seed 7: epoch 4/20, mse 4.6, 167 images/s, 1:59:30 of 40:00:00 left", 7170),
+        ("fpd/a seed 7: epoch 20/20, mse 4.6, 167 images/s, 00:00 of 24:00 left", 0),
         ("fpd/a: node 5 on host, process 4, GPU 0", 0),
         ("", 0),
     ],
@@ -317,7 +338,7 @@ def test_a_training_says_what_it_has_left_of_all(monkeypatch, capsys):
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(moments))
     progress.Progress("fpd/a seed 5", 20, 200, done=200, silent=False).update(3, 400, {"mse": 4.5}, epoch_ended=False)
     line = capsys.readouterr().err.strip()
-    assert line == "fpd/a seed 5: epoch 3/20, mse 4.5, 7 images/s, 0:08:30 of 0:10:00 left"
+    assert line == "fpd/a seed 5: epoch 3/20, mse 4.5, 7 images/s, 08:30 of 10:00 left"
     assert view.left(line, [0, 5, 7]) == 510 + 600
 
 

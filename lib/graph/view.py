@@ -8,11 +8,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TextIO
 
-from lib.training.progress import clock
-
 LOG_SECONDS, TERMINAL_SECONDS = 60.0, 0.5
 TAIL = 1000  # bytes
-LEFT = re.compile(r" seed (\d+): .* (\d+):(\d\d):(\d\d) of (\d+):(\d\d):(\d\d) left")  # of lib.training.progress
+LEFT = re.compile(r" seed (\d+): .* ([\d:]+) of ([\d:]+) left")  # as lib.training.progress has it
 
 
 class View:
@@ -41,7 +39,8 @@ class View:
             return
         width, height = shutil.get_terminal_size()
         rows = [
-            f"  {part.name:<32} {part.device:>4} {clock(now - part.began):>8}  {last_line(part.log)}" for part in parts
+            f"  {part.name:<32} {part.device:>4} {duration(now - part.began):>8}  {last_line(part.log)}"
+            for part in parts
         ]
         rows = [text, *rows[: height - 2]]
         self.clear()
@@ -62,8 +61,8 @@ def summary(states: Counter, running: int, seconds: float, left: list[float]) ->
     for state in ("failed", "skipped"):
         if states[state]:
             text += f", {states[state]} {state}"
-    text += f"; {clock(seconds)} so far"
-    return f"{text}, at least {clock(max(left))} left" if any(left) else text
+    text += f"; {duration(seconds)} so far"
+    return f"{text}, at least {duration(max(left))} left" if any(left) else text
 
 
 def left(line: str, seeds: list[int]) -> float:
@@ -74,9 +73,15 @@ def left(line: str, seeds: list[int]) -> float:
     found = LEFT.search(line)
     if not found:
         return 0.0
-    seed, *times = map(int, found.groups())
-    present, whole = (hours * 3600 + minutes * 60 + seconds for hours, minutes, seconds in (times[:3], times[3:]))
-    return present + whole * (len(seeds) - 1 - seeds.index(seed))
+    seed, *times = found.groups()
+    present, whole = (sum(int(part) * 60**power for power, part in enumerate(text.split(":")[::-1])) for text in times)
+    return present + whole * (len(seeds) - 1 - seeds.index(int(seed)))
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
 def last_line(log: Path) -> str:

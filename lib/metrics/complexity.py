@@ -41,6 +41,8 @@ def count(model: nn.Module, input_size: tuple[int, int]) -> dict[str, int]:
     for layer in model.modules():
         if isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
             layer.register_forward_hook(add)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.forward = lambda images: images  # the same shape, which the meta device is slow to find
     with torch.no_grad():
         model(torch.empty(1, 3, *input_size, device="meta"))
     return counts

@@ -40,7 +40,7 @@ class Progress:
         now = time.monotonic()
         if self.log and (tenth or now - self.shown >= LINE_SECONDS):
             rate = (self.done - self.start) / max(now - self.began, 1e-9)
-            left, whole = (clock(images / rate) for images in (self.total - self.done, self.total))
+            left, whole = (tqdm.format_interval(images / rate) for images in (self.total - self.done, self.total))
             line = f"{self.label}: epoch {epoch}/{self.epochs}, {text}, {rate:.0f} images/s, {left} of {whole} left"
             print(line, file=sys.stderr, flush=True)
             self.shown = now
@@ -48,9 +48,3 @@ class Progress:
     def close(self) -> None:
         """End the bar."""
         self.bar.close()
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
