@@ -107,7 +107,8 @@ def readme(
         *provenance.scales(studies, shown, full),
         folded("Runs and seeds", claims.pair_table(paper, entries)),
         "## Repeat it",
-        f"```sh\ngit checkout {commit}\ncp {PUBLISHED / name}/params.yaml params.yaml\ndvc repro {target}\n```",
+        f"```sh\ncp {PUBLISHED / name}/params.yaml study.yaml\ngit checkout {commit}\nmv study.yaml params.yaml\n"
+        f"dvc repro {target}\n```",
         "DVC had run this command, and found nothing left to run, when this folder was written. Where `params.yaml` "
         f"says `{publication.PLACE}…`, name your folder of the archives whose digests are in `data.csv`.",
         publication.contents(),

@@ -97,11 +97,15 @@ def test_a_study_says_how_to_repeat_it(study):
     text = (study / "README.md").read_text(encoding="utf-8")
     assert text.startswith("# FPD on MPII and LSP, profile `small`, 2 seeds\n")
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
-    _, _, command = text.partition("```sh\ngit checkout ")
-    assert head.startswith(command.split("\n")[0]) and len(command.split("\n")[0]) == 12
-    assert command.split("\n")[1:3] == [
-        "cp reports/published/small-study/params.yaml params.yaml",
+    commands = text.partition("```sh\n")[2].split("\n")[:5]
+    commit = commands[1].removeprefix("git checkout ")
+    assert head.startswith(commit) and len(commit) == 12
+    assert commands == [
+        "cp reports/published/small-study/params.yaml study.yaml",  # that revision does not have the study
+        f"git checkout {commit}",
+        "mv study.yaml params.yaml",
         "dvc repro report@fpd",
+        "```",
     ]
     assert (study / "params.yaml").read_bytes() == Path("params.yaml").read_bytes()
     assert "Trained at revision 0123abc with PyTorch 2.0 on a CPU." in text
