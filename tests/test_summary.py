@@ -20,14 +20,14 @@ def study(place: str, images: str, **others: str) -> None:
 def test_summary_opens_with_studies_on_the_benchmarks_own_images(tree):
     evaluate.main("fpd")
     study("archive/a", "drawn", paper="cmkg")
-    study("archive/b", "the benchmark's", verdict="opposite")
+    study("archive/b", "the benchmark's", verdict="opposite", on="MPII")
     study("published/c", "the benchmark's")
     summary.main()
     text = Path("reports/README.md").read_text()
     rows = [cells(line) for line in text.splitlines() if line.startswith("| [")]
     assert rows == [
         ["[FPD](published/c/README.md)", "It helps", "LSP", "+0.8", "", "+1.5 (+1.0 to +2.0; 3)", "**seen**"],
-        ["[FPD](archive/b/README.md)", "It helps", "LSP", "+0.8", "", "+1.5 (+1.0 to +2.0; 3)", "**opposite**"],
+        ["[FPD](archive/b/README.md)", "It helps", "MPII", "+0.8", "", "+1.5 (+1.0 to +2.0; 3)", "**opposite**"],
         ["[CMKG](archive/a/README.md)", "It helps", "LSP, drawn", "+0.8", "", "+1.5 (+1.0 to +2.0; 3)", "**seen**"],
     ]
     assert "* [Study in archive/a](archive/a/README.md)" in text
