@@ -210,7 +210,7 @@ def fifth(project) -> Path:
     shutil.copy(FIFTH / "paper.py", "lib/papers/fifth.py")
     shutil.copy(FIFTH / "paper.yaml", "lib/papers/fifth.yaml")
     shutil.copy(FIFTH / "task.py", "lib/tasks/imitation.py")
-    for resolution in ("  mini:", "  small:"):
+    for resolution in ("  mini:", "  demo:", "  small:"):
         text = Path("params.yaml").read_text(encoding="utf-8")
         head, name, rest = text.partition(f"\n{resolution}")
         line, _, rest = rest.partition("\n")

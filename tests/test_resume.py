@@ -237,24 +237,23 @@ def test_of_other_runs_only_the_tensors_count(folder, monkeypatch, role):
 
 
 def test_who_wants_the_same_seed_waits_for_it(folder, monkeypatch):
-    fit, others = seeds.fit, []
+    fit, others, said = seeds.fit, [], folder / "said"
 
     def fit_beside_another(*arguments):
-        """Start another process that wants the same, and go on when it is about to begin."""
+        """Start another process that wants the same, and go on when it waits."""
         command = [sys.executable, "-m", "tests.toy", str(folder), json.dumps({"name": "twin", **CHANGES})]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        others.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True))
-        while not Path("data/specs/fpd/twin.json").exists() and others[0].poll() is None:
+        with said.open("w") as stream:
+            others.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=stream))
+        while "waiting" not in said.read_text() and others[0].poll() is None:
             time.sleep(0.01)
-        time.sleep(0.5)
         assert others[0].poll() is None
         return fit(*arguments)
 
     monkeypatch.setattr(seeds, "fit", fit_beside_another)
     train(toy.run(**CHANGES), 0)
-    said = others[0].communicate(timeout=120)[1]
-    assert "epoch" not in said and "waiting" in said, said
-    assert others[0].returncode == 0
+    assert others[0].wait(timeout=120) == 0
+    assert "epoch" not in said.read_text() and "waiting" in said.read_text()
     assert tensors(Path("models/fpd/twin/seed0/weights.safetensors")) == tensors(WEIGHTS)
 
 
