@@ -79,8 +79,9 @@ def write_students(folder: Path, key: str, studies: list[Study]) -> None:
         weights = Path("models") / key / one / f"seed{min(result.predictions)}" / "weights.safetensors"
         if one in teachers or result.spec["modality"] != "rgb" or not weights.is_file():
             continue
-        halved = ["--bfloat16"] if weights.stat().st_size > SMALL else []
-        if weights.stat().st_size <= SMALL * (2 if halved else 1):
+        size = weights.stat().st_size
+        if size <= 2 * SMALL:
+            halved = ["--bfloat16"] if size > SMALL else []
             export.main(str(weights), "-o", str(folder / f"{one}.safetensors"), *halved)
 
 

@@ -178,7 +178,6 @@ def test_a_hyperparameter_stays_between_its_bounds(theta):
     module = Hyperparameter("tau", 4.0, 1.0, 21.0)
     with torch.no_grad():
         module.theta.fill_(theta)
-    assert 1 <= module() <= 21
     assert module() == {-1e4: 1, -30.0: 1, 0.0: 11, 30.0: 21, 1e4: 21}[theta]
 
 

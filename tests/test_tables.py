@@ -152,11 +152,8 @@ def test_row_lines():
 
 
 def test_what_is_printed_and_ours_share_a_line_where_no_column_has_both():
-    rows = (
-        Row(("A",), ("90.8", ""), True, {"": "r"}, ()),
-        Row(("B",), ("90.8", "1.0"), True, {"": "r"}, ()),
-        Row(("C",), ("", "1.0"), True, {}, ()),
-    )
+    printed = {"A": (("90.8", ""), "r"), "B": (("90.8", "1.0"), "r"), "C": (("", "1.0"), "")}
+    rows = tuple(Row((name,), cells, True, {"": run} if run else {}, ()) for name, (cells, run) in printed.items())
     one = table(rows, {"other.mean": "Other", "head": "Head"}, {})
     assert shown(printed_table(one, SCORES, {}, (), {})) == [
         ["A", "90.8", "**50.0 ± 0.0**"],
