@@ -12,10 +12,10 @@ from lib.papers import Paper, load_paper
 # What the owners of the benchmarks say of their use, in short; the README of data/ says where they are.
 TERMS = {
     "lsp": "pictures of Flickr's users, annotations without a stated licence; its authors ask to be cited",
-    "mpii": "annotations under the Simplified BSD License; frames of videos, whose rights are their owners'",
+    "mpii": "annotations under the Simplified BSD License; no commercial use, since the frames are other people's",
     "coco": "annotations under CC BY 4.0; pictures under the terms of Flickr and their photographers",
     "rhd": "for research only; commercial use is prohibited by its owners",
-    "stb": "no licence stated; its authors ask to be cited",
+    "stb": "the MIT License in its owners' repository, which holds the pictures' addresses, not the pictures",
     "freihand": "for research only; commercial use is prohibited by its owners",
 }
 TOLD = dict.fromkeys(
