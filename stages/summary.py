@@ -40,6 +40,8 @@ def published() -> list[str]:
     header = ["paper", "claim", "on", "paper's gain", "elsewhere", "our gain", "verdict"]
     return [
         markdown(header, rows, len(header)),
+        "A line is a claim that a study of ours has tried; its link leads to the study. A verdict holds for the data "
+        "and the scale that the study names, and for no others.",
         claims.RULE,
         "## Studies",
         bullets(f"[{title(folder / 'README.md')}]({links[folder]})" for folder in order),
@@ -54,7 +56,7 @@ def asked(entry: Mapping[str, str]) -> tuple[str, ...]:
 def line(entry: Mapping[str, str]) -> list[str]:
     """The cells of a claim without its paper."""
     on = f"{entry['on']}, {entry['images']}" if entry["images"] == claims.DRAWN else entry["on"]
-    shown = (entry["claim"], on, entry["printed"], entry["elsewhere"], claims.measured(entry))
+    shown = (entry["claim"], on, claims.printed(entry), entry["elsewhere"], claims.measured(entry))
     return [*shown, f"**{entry['verdict']}**"]
 
 

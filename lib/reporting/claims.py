@@ -14,9 +14,9 @@ SEEN, NOT_SEEN, OPPOSITE, TOO_FEW, NOT_RUN = "seen", "not seen", "opposite", "to
 REAL, DRAWN = "the benchmark's", "drawn"  # images
 RULE = (
     "Gains are paired, seed by seed: points of the benchmark's number, or mm of error less; positive is better. In "
-    "brackets the 95 % interval by Student's t and the number of seeds. *seen*: zero lies below the interval; "
-    "*opposite*: above it; *not seen*: within it, and three seeds or more put the paper's gain outside; *too few "
-    "seeds*: all else."
+    "brackets the 95 % interval by Student's t and the number of seeds. *seen*: the interval lies above zero; "
+    "*opposite*: below it; *not seen*: with three seeds or more it holds zero, and not the paper's gain where there is "
+    "one; *too few seeds*: all else."
 )
 
 
@@ -76,6 +76,11 @@ def gains_by_seed(claim: Claim, details: Mapping[str, Mapping[str, Any]]) -> dic
     return {seed: sign * difference for seed, difference in differences.items()}
 
 
+def printed(entry: Mapping[str, str]) -> str:
+    """`+0.8, Table 6, on MPII`: the paper's gain and where it stands, or that it prints none."""
+    return f"{entry['printed']}, {entry['where']}" if entry["printed"] else entry["where"]
+
+
 def measured(entry: Mapping[str, str]) -> str:
     """`+0.3 (−18.1 to +18.7; 2)`: gain, interval and seeds of a record; empty where it was not run."""
     if not entry["gain"]:
@@ -89,8 +94,7 @@ def claim_table(entries: Iterable[Mapping[str, str]], judged: bool = True) -> st
     header, rows = ["claim", "on", "paper", "elsewhere"], []
     header += ["ours", "verdict"] if judged else []
     for entry in entries:
-        printed = f"{entry['printed']}, {entry['where']}" if entry["printed"] else entry["where"]
-        row = [entry["claim"], entry["on"], printed, entry["elsewhere"]]
+        row = [entry["claim"], entry["on"], printed(entry), entry["elsewhere"]]
         if judged:
             row += [measured(entry), f"**{entry['verdict']}**" if entry["gain"] else entry["verdict"]]
         rows.append(row)
