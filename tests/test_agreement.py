@@ -10,6 +10,7 @@ from lib.codecs.simcc import SimccCodec
 from lib.data.batches import Batch
 from lib.errors import InputError
 from lib.metrics.scores import score
+from lib.papers import Benchmark
 from lib.reporting import Result, Study, provenance
 from lib.tasks.heatmap import Supervised
 from lib.tasks.pose import PoseRegression
@@ -135,9 +136,10 @@ def test_a_report_says_how_good_a_teacher_was():
         return Result({"teacher": "fpd/t"}, record, {}, {})
 
     alone = Result({"teacher": None}, {"seed0": {}}, {}, {})
-    text = provenance.teachers([Study("lsp", None, {}, {"a": alone, "b": taught(1.0, 3.0), "c": taught(9.0)})])
-    assert text == (
-        "* Teacher `fpd/t` on training crops, error of a person: median 2, mean 2.5, worst 40; an empty output has 3, "
-        "and 12.5 % of the persons are above it."
-    )
-    assert provenance.teachers([Study("lsp", None, {}, {"a": alone})]) == ""
+    hands = Benchmark("STB", "", "evaluation hands", {}, {}, {})
+    text = provenance.teachers([Study("stb", hands, {}, {"a": alone, "b": taught(1.0, 3.0), "c": taught(9.0)})])
+    assert text.splitlines()[2:] == [
+        "* Teacher `fpd/t` on training hands, error: median 2, mean 2.5, worst 40; that of an empty output is 3, and "
+        "12.5 % of the hands are above it."
+    ]
+    assert provenance.teachers([Study("stb", hands, {}, {"a": alone})]) == ""

@@ -10,7 +10,7 @@ from lib.reporting.claims import NOT_RUN
 from lib.reporting.costs import cost_cell, cost_table, latencies, speed_table
 from lib.reporting.markdown import folded, markdown, signed
 from lib.reporting.names import decision_table, network, run_names, setting
-from lib.reporting.tables import benchmark_table, printed_table
+from lib.reporting.tables import benchmark_table, explained, printed_table
 from tests.markdown import cells, find
 
 # Costs
@@ -315,6 +315,14 @@ def test_benchmark_without_a_printed_table():
     ]
 
 
+def test_columns_are_explained_below_a_benchmark_without_a_printed_table():
+    study = Study("lsp", Benchmark("LSP", "mean PCK@0.2", "test persons", {}, {}, {}), {}, {"a": None})
+    text = explained(study, {"a": {0: {"mean": 50.0}}})
+    assert text == "*mean* is the benchmark's number, mean PCK@0.2 in %."
+    more = explained(study, {"a": {0: {"mean": 50.0}, 1: {"mean": 50.0, "exploding": 0.0}}})
+    assert more.startswith(f"{text} *exploding*: of how many persons, in %, ")
+
+
 def test_speed_table():
     text = speed_table({"n": {"throughput_b1": 80.645, "speedup_b1": 2.0}}, {"n": (256, 192)}, [1], "ref")
     header, _, row = map(cells, text.splitlines())
@@ -345,7 +353,7 @@ def test_scale_has_a_line_for_every_role():
     assert find(text, "network input, px: teacher")[1:] == ["not stated", "256 × 256"]
     assert find(text, "training persons")[1:] == ["P", "P"]
     assert find(text, "seeds")[1:] == ["P", "0"]
-    assert find(text, "hardware")[1:] == ["two GPUs", "see below"]
+    assert find(text, "hardware")[1:] == ["two GPUs", "see above"]
 
 
 def test_warning_covers_all_benchmarks():

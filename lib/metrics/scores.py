@@ -37,6 +37,7 @@ PERCENT = Unit("%", "points of ", 1)
 RATIO = Unit("", "", 3)
 UNITS = {"epe": Unit("mm", "mm of ", 2, lower_is_better=True), "auc_20_50": RATIO, "auc_0_50": RATIO}
 TITLES = {f"auc_{low}_50": f"AUC, {low}–50 mm in steps of 1 mm" for low in (20, 0)}
+TITLES["exploding"] = f"more than {EXPLODING} times as far from the labels as an empty output"
 
 
 def unit_of(metric: str) -> Unit:

@@ -77,7 +77,7 @@ def scale_table(study: Study, here: Mapping[str, Any]) -> str:
     """The scale of a benchmark's trainings beside the paper's; here: of `scale`."""
     rows, paper = [], study.benchmark.scale
     for key, text in NAMES.items():
-        name, values = text.format(study.benchmark.noun), (paper[key], here.get(key, "see below"))
+        name, values = text.format(study.benchmark.noun), (paper[key], here.get(key, "see above"))
         if isinstance(values[0], dict):
             rows += [[f"{name}: {role}", paper[key][role], here[key][role]] for role in paper[key]]
         else:
@@ -89,7 +89,8 @@ def origin(studies: Sequence[Study]) -> str:
     """Revision, hardware and PyTorch of the trainings of a report."""
     results = {run: result for study in studies for run, result in study.results.items()}
     revision, hardware, torch = (environments(results, key) for key in ("revision", "hardware", "torch"))
-    return f"Trained at revision {revision} with PyTorch {torch} on {hardware}."
+    edited = " (-dirty: with changes of code or settings that the commit lacks)" if "-dirty" in revision else ""
+    return f"Trained at revision {revision}{edited} with PyTorch {torch} on {hardware}."
 
 
 def scales(
@@ -167,18 +168,24 @@ def notes(studies: Sequence[Study], people: Mapping[str, int]) -> str:
 def teachers(studies: Sequence[Study]) -> str:
     """How far each teacher's outputs were from the labels, on training crops and in the mode in which it taught."""
     lines = {}
-    for result in (result for study in studies for result in study.results.values()):
+    for noun, result in ((study.benchmark.noun, result) for study in studies for result in study.results.values()):
         seen = [record["teacher"] for record in result.record.values() if "teacher" in record]
         if seen and result.spec["teacher"] not in lines:
             middle, mean, zero, above = (
                 sum(one[key] for one in seen) / len(seen) for key in ("median", "mean", "empty", "above_empty")
             )
             lines[result.spec["teacher"]] = (
-                f"* Teacher `{result.spec['teacher']}` on training crops, error of a person: median {middle:.3g}, mean "
-                f"{mean:.3g}, worst {max(one['worst'] for one in seen):.3g}; an empty output has {zero:.3g}, and "
-                f"{100 * above:.1f} % of the persons are above it."
+                f"Teacher `{result.spec['teacher']}` on training {noun}, error: median {middle:.3g}, mean {mean:.3g}, "
+                f"worst {max(one['worst'] for one in seen):.3g}; that of an empty output is {zero:.3g}, and "
+                f"{100 * above:.1f} % of the {noun} are above it."
             )
-    return "\n".join(lines.values())
+    if not lines:
+        return ""
+    return (
+        "How good each teacher was when it taught: the error is the distance of its outputs from the labels, in a unit "
+        "of their kind (maps, classes, poses). One that is no better than an empty output has nothing to teach.\n\n"
+        + bullets(lines.values())
+    )
 
 
 def seeds_of(results: Mapping[str, Result]) -> list[int]:

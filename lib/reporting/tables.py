@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from lib.metrics.scores import HEADLINE, SECOND, unit_of
+from lib.metrics.scores import EXPLODING, HEADLINE, SECOND, unit_of
 from lib.papers import Benchmark, Row, Table, operands
 from lib.reporting import MEAN_POSE, Study, paired_differences, searched, summarise
 from lib.reporting.markdown import bullets, decimals_of, folded, markdown, number, signed, with_spread
@@ -11,11 +11,11 @@ from lib.reporting.markdown import bullets, decimals_of, folded, markdown, numbe
 OURS, ELSEWHERE, NOBODY = "**ours**", "*elsewhere*", "nobody"
 KINDS = ("", OURS, ELSEWHERE, "Δ")  # of the lines of a row; "": as printed; Δ: ours − printed
 LEGEND = """\
-Tables are the paper's, in its order. Plain numbers are printed in the paper, *slanted* ones were measured elsewhere
-(letters name the source below the table), **bold** ones are ours: mean ± sample standard deviation over the seeds, of
-single joints the mean alone. A row without a line of ours was not run, “nobody” is evaluated where a number cannot be.
-Δ, ours − paper, stands only where data and scale are the paper's. Which runs these are, and what was trained in each,
-unfolds below a table."""
+Tables are the paper's, in its order. Plain numbers are printed in the paper, where a plain “ours” means its authors;
+*slanted* ones were measured elsewhere (letters name the source below the table); **bold** ones are ours: mean ± sample
+standard deviation over the seeds, of single joints the mean alone. A row without a line of ours was not run; “nobody”
+stands where there was nobody to measure a number on. Δ, ours − paper, stands only where data and scale are the paper's.
+Which runs these are, and what was trained in each, unfolds below a table."""
 LETTERS = "abcdefgh"
 WIDE = 6  # accuracy columns beyond which labels share a column, and single joints have no spread
 Scores = Mapping[str, Mapping[int, Mapping[str, float]]]
@@ -180,8 +180,20 @@ def unprinted(study: Study, scores: Scores, names: Mapping[str, str]) -> list[st
     text, own = [f"## {study.benchmark.name}: not in the paper"], study.benchmark.table
     if own:
         text += [f"### {own.title}", *printed_table(own, scores, names, (), {}), own.note, "### All runs"]
-    text += [benchmark_table(study.key, study.benchmark, scores, runs)]
+    text += [benchmark_table(study.key, study.benchmark, scores, runs), explained(study, scores)]
     return [*text, folded("Runs of this table", bullets(names.values()))]
+
+
+def explained(study: Study, scores: Scores) -> str:
+    """What those columns of a benchmark's table are whose names do not say it."""
+    metric, noun = HEADLINE[study.key], study.benchmark.noun
+    text = f"*{metric}* is the benchmark's number, {study.benchmark.metric} in {unit_of(metric).symbol}."
+    if any("exploding" in found for run in study.results for found in scores[run].values()):
+        text += (
+            f" *exploding*: of how many {noun}, in %, the network's outputs are more than {EXPLODING} times as "
+            "far from the labels as empty outputs, which is to say of another size."
+        )
+    return text
 
 
 def search_table(study: Study, scores: Scores) -> list[str]:
