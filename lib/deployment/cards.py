@@ -11,7 +11,8 @@ from lib.papers import Paper, load_paper
 
 # What the owners of the benchmarks say of their use, in short; the README of data/ says where they are.
 TERMS = {
-    "lsp": "pictures of Flickr's users, annotations without a stated licence; its authors ask to be cited",
+    "lsp": "pictures of Flickr's users, annotations without a stated licence; its authors, S. Johnson and M. Everingham, "
+    "ask to be cited (BMVC 2010, and CVPR 2011 for the extended set)",
     "mpii": "annotations under the Simplified BSD License; no commercial use, since the frames are other people's",
     "coco": "annotations under CC BY 4.0; pictures under the terms of Flickr and their photographers",
     "rhd": "for research only; commercial use is prohibited by its owners",
@@ -85,7 +86,10 @@ def summary(label: Label, paper: Paper, parameters: int) -> str:
 def usage(label: Label, file: Path) -> str:
     """How to run it, and what goes in and comes out for other programs."""
     (height, width), joints = label.input, len(label.joints)
-    command = f"```\npython -m stages.predict {file.name} photo.jpg --box x,y,width,height\n```"
+    command = (
+        "In a checkout of the repository “Pose-network distillation, reproduced”, of which this student is:\n\n"
+        f"```\npython -m stages.predict {file.name} photo.jpg --box x,y,width,height\n```"
+    )
     if file.suffix != ".onnx":
         return f"{command}\n\nThe file's metadata hold, as JSON: {', '.join(Label.model_fields)}."
     outputs = f"`keypoints` (n, {joints}, 2) float32, px of that view, and `scores` (n, {joints})"
