@@ -11,8 +11,8 @@ from lib.papers import Paper, load_paper
 
 # What the owners of the benchmarks say of their use, in short; lib/data/official.yaml says where they are.
 TERMS = {
-    "lsp": "pictures of Flickr's users, annotations without a stated licence; its authors ask to be cited (S. Johnson and "
-    "M. Everingham, BMVC 2010, and CVPR 2011 for the extended set)",
+    "lsp": "pictures of Flickr's users, annotations without a stated licence; its authors ask to be cited "
+    "(S. Johnson and M. Everingham, BMVC 2010, and CVPR 2011 for the extended set)",
     "mpii": "annotations under the Simplified BSD License; no commercial use, since the frames are other people's",
     "coco": "annotations under CC BY 4.0; pictures under the terms of Flickr and their photographers",
     "rhd": "for research only; commercial use is prohibited by its owners",
