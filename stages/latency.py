@@ -5,6 +5,7 @@ On demand, no stage of the graph: exporting all of them takes half an hour. Repo
 
 import json
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -27,8 +28,11 @@ OUT = Path("reports/metrics/latency.json")
 PASSES = 15
 
 
-def main(*names: str) -> None:
+def main(*words: str) -> None:
     """Add these networks, or all, to reports/metrics/latency.json: ms of one image, from its pixels to its joints."""
+    parser = ArgumentParser("python -m stages.latency", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="network", help="of params.yaml's complexity.networks; none: all")
+    names = parser.parse_args(words).names
     networks = load_spec("complexity")["networks"]
     unknown = [name for name in names if name not in networks]
     if unknown:

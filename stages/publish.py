@@ -7,6 +7,7 @@ been run. notes.md: what only a person can add, such as which settings were trie
 
 import re
 import subprocess
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,23 @@ CODE = ("lib", "stages", "dvc.yaml")
 SMALL = 2_000_000  # bytes of a student's weights
 
 
-def main(name: str = "", target: str = "", notes: str = "") -> None:
+def main(*words: str) -> None:
     """Write reports/published/<name> from what the target, report@<paper>, has made; notes: a file of markdown."""
-    added = Path(notes).read_text(encoding="utf-8").strip() if notes else ""
+    parser = ArgumentParser(
+        "python -m stages.publish", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", help="of the study's folder: lower-case letters, digits and hyphens")
+    parser.add_argument("target", help="report@<paper>, such as report@fpd")
+    parser.add_argument("notes", nargs="?", type=Path, help="a file of markdown, which becomes the section Notes")
+    arguments = parser.parse_args(words)
+    name, target = arguments.name, arguments.target
     stage, _, key = target.partition("@")
     if stage != "report" or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
         raise InputError(
-            "expected a name of small letters, digits and hyphens, and report@<paper>: see stages/publish.py"
+            f"{name} {target}: expected a name of lower-case letters, digits and hyphens, and report@<paper>, such as "
+            "lsp-medium report@fpd"
         )
+    added = arguments.notes.read_text(encoding="utf-8").strip() if arguments.notes else ""
     paper = load_paper(key)
     require_run(key, target)
     studies, details = load_studies(paper), load_details(key)
