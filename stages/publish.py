@@ -7,7 +7,7 @@ been run. notes.md: what only a person can add, such as which settings were trie
 
 import re
 import subprocess
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, RawTextHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,7 @@ SMALL = 2_000_000  # bytes of a student's weights
 
 def main(*words: str) -> None:
     """Write reports/published/<name> from what the target, report@<paper>, has made; notes: a file of markdown."""
-    parser = ArgumentParser(
-        "python -m stages.publish", description=__doc__, formatter_class=RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser("python -m stages.publish", description=__doc__, formatter_class=RawTextHelpFormatter)
     parser.add_argument("name", help="of the study's folder: lower-case letters, digits and hyphens")
     parser.add_argument("target", help="report@<paper>, such as report@fpd")
     parser.add_argument("notes", nargs="?", type=Path, help="a file of markdown, which becomes the section Notes")
@@ -46,10 +44,8 @@ def main(*words: str) -> None:
     name, target = arguments.name, arguments.target
     stage, _, key = target.partition("@")
     if stage != "report" or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
-        raise InputError(
-            f"{name} {target}: expected a name of lower-case letters, digits and hyphens, and report@<paper>, such as "
-            "lsp-medium report@fpd"
-        )
+        expected = "a name of lower-case letters, digits and hyphens, and report@<paper>"
+        raise InputError(f"{name} {target}: expected {expected}, such as lsp-medium report@fpd")
     added = arguments.notes.read_text(encoding="utf-8").strip() if arguments.notes else ""
     paper = load_paper(key)
     require_run(key, target)
