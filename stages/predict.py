@@ -35,10 +35,11 @@ def parse(arguments: tuple[str, ...]) -> argparse.Namespace:
 
 def box(text: str) -> list[float]:
     """A box as it is typed."""
-    numbers = [float(part) for part in text.split(",")]
-    if len(numbers) != 4:
-        raise ValueError
-    return numbers
+    try:
+        x, y, width, height = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected x,y,width,height in px, such as 40,10,200,380") from None
+    return [x, y, width, height]
 
 
 def main(*arguments: str) -> None:

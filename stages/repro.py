@@ -8,7 +8,7 @@ from pathlib import Path
 from dvc.exceptions import DvcException
 from dvc.utils.hydra import apply_overrides
 
-from lib.errors import InputError
+from lib.errors import InputError, first_line
 from lib.files import locked
 from lib.graph.cluster import Cluster
 from lib.graph.records import Records
@@ -43,8 +43,9 @@ def main(*arguments: str) -> None:
                 if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
                     signal.signal(number, walk.interrupt)
             done = walk.run()
-        except DvcException as error:
-            raise InputError(str(error)) from None
+        except DvcException as error:  # its cause says which key, or which character
+            reason = f": {first_line(error.__cause__)}" if error.__cause__ else ""
+            raise InputError(f"{error}{reason}") from None
         except KeyboardInterrupt:
             sys.exit("interrupted: the same command continues")
     if not done:

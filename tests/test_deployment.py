@@ -177,6 +177,8 @@ def test_a_student_is_found_in_its_folders(project, tmp_path):
     assert label.joints[13] == "head_top" and (12, 13) in label.skeleton and (0, 5) in label.flip_pairs
     with pytest.raises(InputError, match="not found: expected the folder of a run"):
         open_student(tmp_path / "nothing")
+    with pytest.raises(InputError, match="holds no seed of a run"):
+        open_student(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(b"")
     with pytest.raises(InputError, match="is no student"):
         open_student(tmp_path / "photo.jpg")

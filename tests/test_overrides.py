@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from dvc.utils.hydra import apply_overrides
 
+from lib.errors import InputError
 from lib.params import load_params
+from stages import repro
 
 
 def lines(path: Path) -> list[str]:
@@ -44,3 +46,10 @@ def test_an_override_changes_its_own_lines(tmp_path, override, gone, came):
         assert len(found) == len(expected)
         assert all(line.startswith(start) for line, start in zip(found, expected, strict=True)), found
     load_params(file)
+
+
+def test_a_key_that_is_not_there_is_named_before_anything_runs(tmp_path, monkeypatch):
+    shutil.copy("params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"Could not override 'okdhp\.betta'$"):
+        repro.main("--set-param", "okdhp.betta=3")

@@ -73,10 +73,17 @@ class Student:
 def locate(place: Path) -> Path:
     """The file of a student: itself, that in the folder of a seed, or that of the first seed in the folder of a run."""
     if not place.exists():
-        raise InputError(f"{place} not found: expected the folder of a run, such as models/fpd/lsp_fpd, or a file")
+        raise InputError(
+            f"{place} not found: expected the folder of a run, models/<paper>/<run>, which its training makes, "
+            f"or a file that ends in {' or '.join(SUFFIXES)}"
+        )
     if place.is_dir():
         seeds = sorted(place.glob("seed*"), key=lambda path: (len(path.name), path.name))
-        place = (seeds[0] if seeds else place) / "weights.safetensors"
+        folder, place = place, (seeds[0] if seeds else place) / "weights.safetensors"
+        if not place.is_file():
+            raise InputError(
+                f"{folder} holds no seed of a run: name a file in it, or train the run (dvc repro does it)"
+            )
     if place.suffix not in SUFFIXES:
         raise InputError(f"{place} is no student: expected a file that ends in {' or '.join(SUFFIXES)}")
     return place
