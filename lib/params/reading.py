@@ -52,6 +52,7 @@ def describe(error: dict[str, Any], kind: Any, key: str) -> str:
         .replace("tuple", "list")
         .replace("array", "list")
         .replace("an object", "a mapping")
+        .replace(" after validation", "")
     )
     return f"{path} is {shown(error['input'])}: {message[0].lower()}{message[1:]}"
 
