@@ -1,4 +1,4 @@
-"""Start a module as trainings start: `python -m lib.launch -m stages.train fpd.lsp_student`.
+"""Start a module as trainings start: `python -m lib.launch -m stages.train fpd/lsp_student`.
 
 With the profile `mini` a training takes seconds, of which the import of PyTorch was most. So the first launch leaves a
 server behind that has imported it, and each launch is a fork of that server, which imports the project's code anew. A
