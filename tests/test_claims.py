@@ -72,16 +72,16 @@ def test_table_shows_what_others_found_and_our_interval():
         "c": details("lsp", "mean", 1),
     }
     entries = [
+        claims.record(claim("x", "y", "+0.1"), paper, found),
         claims.record(replace(claim("a", "b", "+0.8"), elsewhere=others), paper, found),
         claims.record(claim("a", "c", ""), paper, found),
-        claims.record(claim("x", "y", "+0.1"), paper, found),
     ]
     lines = [cells(line) for line in claims.claim_table(entries).splitlines()]
     assert lines[0] == ["claim", "on", "paper", "elsewhere", "ours", "verdict"]
     assert lines[2][2:] == ["+0.8, Table 6", "−0.3 and +0.7", "+1.5 (−4.9 to +7.9; 2)", f"**{TOO_FEW}**"]
     assert lines[3][2:] == ["Table 6", "", "+39.0 (1 seed)", f"**{TOO_FEW}**"]
     assert lines[4][2:] == ["+0.1, Table 6", "", "", NOT_RUN]
-    assert cells(claims.claim_table(entries, judged=False).splitlines()[2])[-1] == "−0.3 and +0.7"
+    assert cells(claims.claim_table(entries, judged=False).splitlines()[3])[-1] == "−0.3 and +0.7"  # the paper's order
 
 
 def test_sampling_error_of_a_share_is_binomial_over_labelled_joints():

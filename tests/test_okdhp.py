@@ -20,7 +20,7 @@ from lib.models.aggregation import build_aggregation
 from lib.models.multibranch import MultiBranch, Outputs, build_branches
 from lib.tasks import build_task
 from lib.tasks.heatmap import Supervised
-from lib.tasks.okdhp import OnlineDistillation, pixelwise_kl
+from lib.tasks.okdhp import OnlineDistillation, binary_kl, pixelwise_kl
 from tests import toy
 
 L2, L3 = math.log(2), math.log(3)
@@ -80,6 +80,20 @@ def test_gradient_of_the_divergence():
     maps = (3 * ONE).requires_grad_()
     pixelwise_kl(maps, 3 * TARGET, 3).backward()
     torch.testing.assert_close(maps.grad.flatten(), 2 * expected[0] / 3)
+
+
+def test_binary_divergence_takes_each_pixel_for_a_probability():
+    """KL of (q, 1 - q) from (p, 1 - p), pixel by pixel; what is beyond 0.01 and 0.99 is cut to them."""
+    maps, target = torch.tensor([[[[0.25, -3.0]]], [[[0.5, 0.99]]]]), torch.tensor([[[[0.5, 0.0]]], [[[0.5, 7.0]]]])
+    first = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
+    assert binary_kl(maps, target).item() == pytest.approx(first / 2, rel=1e-5)
+    assert binary_kl(target, maps).item() == pytest.approx(
+        (0.25 * math.log(1 / 2) + 0.75 * math.log(1.5)) / 2, rel=1e-5
+    )
+    maps.requires_grad_()
+    binary_kl(maps, target).backward()
+    # (p - q) / (p (1 - p)) / batch
+    torch.testing.assert_close(maps.grad[0], torch.tensor([[[-0.25 / 0.1875 / 2, 0.0]]]))
 
 
 shapes = st.tuples(st.just(2), *[st.integers(1, 4)] * 4)
@@ -186,6 +200,14 @@ def test_losses_of_a_person(changes, progress, expected):
     task.progress.fill_(progress)
     losses = {name: value.item() for name, value in task(PERSON).items()}
     assert losses == pytest.approx(dict(zip(("mse", "ensemble", "distillation"), expected, strict=True)), rel=1e-5)
+
+
+def test_binary_divergence_is_that_of_the_branches_own_maps():
+    task = literal_task(loss="binary_kl", beta=2.0)
+    outputs = task.network(PERSON.images["student"])
+    expected = 2 * sum(binary_kl(maps, outputs.ensemble()) for branch in outputs.branches for maps in branch)
+    torch.testing.assert_close(task(PERSON)["distillation"], expected)
+    assert expected > 1
 
 
 def test_temperature_of_the_losses():

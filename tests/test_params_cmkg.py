@@ -89,12 +89,24 @@ def test_what_a_run_names_replaces_the_setting(load):
     assert changed.run("cmkg/rhd_prior_l2").settings["inner_steps"] == 2
 
 
+@pytest.mark.parametrize("profile", ["demo", "small"])
+def test_the_prior_travels_as_far_as_at_the_papers_scale(load, profile):
+    """Steps x meta_lr x alpha, with RHD's 41,258 hands, 50,000 rendered ones, batches of 32 and 100 epochs."""
+    params = load(profile=profile)
+    run = params.run("cmkg/rhd_prior_l2")
+    hands = params.data("rhd").synthetic.train + params.synthesis().count
+    steps = run.epochs * hands // run.batch_size
+    travel = steps * run.settings["meta_lr"] * run.settings["inner_lr"]
+    assert travel == pytest.approx(100 * (41_258 + 50_000) / 32 * 1e-3 * 2.5e-4, rel=0.05)
+
+
 def test_a_profile_shrinks_network_input_and_synthesis(load):
     small = load(profile="small")
     run, full = small.run("cmkg/rhd_prior_l2"), small.run("cmkg/rhd_prior_l2", FULL)
     assert run.model["width"] < full.model["width"] and sum(run.model["blocks"]) < sum(full.model["blocks"])
     assert small.synthesis().count < 50_000 and small.synthesis().size == small.crops("rhd").input
     assert run.settings["inner_lr"] == run.optimizer["lr"]
+    assert load(profile="medium").run("cmkg/rhd_prior_l2").settings["meta_lr"] == 1e-3
     assert load(profile="paper").synthesis().count == 50_000
 
 

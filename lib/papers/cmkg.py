@@ -78,7 +78,8 @@ class Settings(Paper[Run]):
         weights = self.chosen(Distillation, run)
         if run.norm is None:
             return Method("cmkd", weights)
-        rates = {"inner_lr": optimizer.lr, "meta_lr": self.meta_lr, "inner_steps": self.inner_steps}
+        meta_lr = sizes.scale.meta_lr or self.meta_lr
+        rates = {"inner_lr": optimizer.lr, "meta_lr": meta_lr, "inner_steps": self.inner_steps}
         return Method("cmkg", MetaTraining(**weights, **rates, norm=run.norm).model_dump())
 
     def regularised_method(self, run: Run) -> Method | None:

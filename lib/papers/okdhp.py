@@ -9,7 +9,7 @@ from lib.params.papers import BaseRun, Method, SingleSchedule, Sizes
 from lib.params.scales import Scale
 from lib.params.sections import Aggregation, Optimizer, Parts, Positive, Section, Shared, Variant, Weight
 
-Loss = Literal["kl", "mse"]
+Loss = Literal["kl", "binary_kl", "mse"]
 
 
 class Distillation(Section):

@@ -22,7 +22,7 @@ class Scale(Section):
     resolution: the largest input, relative to the crops' at full size; depth: share of an hourglass network's stacks,
     of HRNet's modules and blocks and of a ResNet's blocks; width: of channels; train_samples: persons to train on;
     val_samples: images whose persons are predicted; decay: shares of the epochs after which the rate is multiplied by
-    gamma; rates: what learning rates are multiplied by, by architecture; threads: null, one per core.
+    gamma; rates: what learning rates are multiplied by, by architecture; meta_lr: of CMKG; threads: null, one per core.
     """
 
     resolution: Share = 1
@@ -37,6 +37,7 @@ class Scale(Section):
     lr: Rate | None = None
     rates: dict[Name, Positive] = Field(default_factory=dict)
     batch_size: Batch | None = None
+    meta_lr: Rate | None = None
     threads: Batch | None = None
 
     def deep(self, count: int) -> int:

@@ -90,10 +90,10 @@ def measured(entry: Mapping[str, str]) -> str:
 
 
 def claim_table(entries: Iterable[Mapping[str, str]], judged: bool = True) -> str:
-    """A line per claim; judged: with our gains and verdicts."""
+    """A line per claim; judged: with our gains and verdicts, those that were run first."""
     header, rows = ["claim", "on", "paper", "elsewhere"], []
     header += ["ours", "verdict"] if judged else []
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: judged and not entry["gain"]):
         row = [entry["claim"], entry["on"], printed(entry), entry["elsewhere"]]
         if judged:
             row += [measured(entry), f"**{entry['verdict']}**" if entry["gain"] else entry["verdict"]]

@@ -13,6 +13,7 @@ from lib.models.multibranch import MultiBranch, Outputs, build_branches
 from lib.runs import Run
 from lib.tasks.heatmap import Supervised, mse, released_mse
 
+EDGE = 0.01  # how near to 0 and 1 a pixel's probability may be, where the logarithms of Eq. 7 have no end
 RAMP = 0.4  # share of the training over which the released code raises the distillation loss: 60 of 150 epochs
 
 
@@ -27,13 +28,24 @@ def pixelwise_kl(maps: Tensor, target: Tensor, temperature: float = 1.0) -> Tens
     return F.kl_div(log_maps, log_target, reduction="sum", log_target=True) / len(maps)
 
 
+def binary_kl(maps: Tensor, target: Tensor) -> Tensor:
+    """The divergence of each pixel's probability that the joint is there, summed over all, mean over the batch.
+
+    maps, target: (B, K, H, W), whose values are these probabilities, cut to [EDGE, 1 - EDGE]: another reading of OKDHP
+    Eq. 7, in whose words the values of the pixels indicate probabilities.
+    """
+    maps, target = (x.float().clamp(EDGE, 1 - EDGE) for x in (maps, target))
+    cross, own = (F.binary_cross_entropy(x, target, reduction="sum") for x in (maps, target))
+    return (cross - own) / len(maps)
+
+
 class OnlineDistillation(Supervised):
     """alpha * L_mse + beta * L_kl on all branches at once (OKDHP Eq. 8); the student is the first branch.
 
     L_mse (Eq. 3): every heatmap, those of shared stacks once, against the labels; and the ensemble: the sums of Eqs. 3
     and 7 start at t = 0 while branches start at 1, so the 0th is taken to be the target heatmaps themselves. That
     trains the aggregation, the target being detached in L_kl. `loss` "mse" replaces the divergence by Eq. 3's distance
-    (Table 6).
+    (Table 6), "binary_kl" by that of single pixels.
     L_kl (Eq. 7): every heatmap of the stacks that a branch does not share (Fig. 2) against the ensemble of the last
     ones, over all joints, labelled or not. Eq. 3 prints a sum over pixels and Eq. 7 a mean: here both are sums, or
     L_kl would be H' W' times weaker and beta without effect.
@@ -83,7 +95,7 @@ class OnlineDistillation(Supervised):
         return (released_mse if self.released else mse)(maps, labels, visible)
 
     def divergence(self, outputs: Outputs, ensemble: Tensor, visible: Tensor) -> Tensor:
-        """L_kl, or Table 6's squared error in its place."""
+        """L_kl, or what is in its place."""
         taught = [maps for branch in outputs.branches for maps in branch]
         if not self.released:
             return sum(self.distance(maps, ensemble.detach()) for maps in taught)
@@ -94,7 +106,9 @@ class OnlineDistillation(Supervised):
 
     def distance(self, maps: Tensor, target: Tensor) -> Tensor:
         """Distance of one stack's maps to the ensemble's."""
-        return mse(maps, target) if self.loss == "mse" else pixelwise_kl(maps, target, self.temperature)
+        if self.loss == "kl":
+            return pixelwise_kl(maps, target, self.temperature)
+        return {"mse": mse, "binary_kl": binary_kl}[self.loss](maps, target)
 
 
 def build(run: Run, labels: Supervised, teacher: nn.Module | None, prior: Path | None) -> OnlineDistillation:
