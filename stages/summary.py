@@ -13,6 +13,7 @@ from stages import load_spec, run
 
 REPORTS = Path("reports")
 ARCHIVE = "archive"  # studies made by hand; what a published one answers, they no longer do
+OLDER = {ARCHIVE: ", an older study, put together by hand"}
 STUDIES = ("published", ARCHIVE)  # folders; made by `python -m stages.publish`
 
 
@@ -44,7 +45,9 @@ def published() -> list[str]:
         "and the scale that the study names, and for no others.",
         claims.RULE,
         "## Studies",
-        bullets(f"[{title(folder / 'README.md')}]({links[folder]})" for folder in order),
+        bullets(
+            f"[{title(folder / 'README.md')}]({links[folder]}){OLDER.get(folder.parent.name, '')}" for folder in order
+        ),
     ]
 
 

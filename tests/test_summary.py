@@ -32,7 +32,8 @@ def test_summary_opens_with_studies_on_the_benchmarks_own_images(tree):
         ["[FPD](archive/b/README.md)", "It helps", "MPII", "+0.8, Table 6", "", ours, "**opposite**"],
         ["[CMKG](archive/a/README.md)", "It helps", "LSP, drawn", "not in the paper", "", ours, "**seen**"],
     ]
-    assert "* [Study in archive/a](archive/a/README.md)" in text
+    assert "* [Study in archive/a](archive/a/README.md), an older study" in text
+    assert "* [Study in published/c](published/c/README.md)\n" in text
     here = section(text, "This working copy")
     assert "say nothing about a method" in here and "* [Fast Human Pose Estimation](fpd.md)" in here
     assert "|" not in here  # a profile that checks
