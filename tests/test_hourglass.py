@@ -61,6 +61,17 @@ def test_three_residuals_for_each_halving_and_one_for_the_coarsest_map(change, r
     assert sum(isinstance(module, Residual) for module in hourglass.modules()) == residuals
 
 
+def test_nine_residuals_of_a_stack_are_on_the_way_through_its_coarsest_map():
+    """FPD Sect. 3.1 counts these nine; four more are beside it, one at each finer map, and one stands behind."""
+    stack = build_model(SPEC).stacks[0]
+    beside, hourglass = [], stack.features[0]
+    while isinstance(hourglass, Hourglass):
+        beside.append(hourglass.upper)
+        hourglass = hourglass.lower[2]
+    residuals = sum(isinstance(module, Residual) for module in stack.modules())
+    assert (residuals, len(beside), isinstance(stack.features[1], Residual)) == (9 + 4 + 1, 4, True)
+
+
 def test_a_stack_depends_on_the_ones_before_it_only():
     model = build_model(SPEC | {"stacks": 3}).eval()
     images = torch.rand(1, 3, 64, 64)

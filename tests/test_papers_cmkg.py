@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from lib.hands.scenes import SCALING
+from lib.hands.synthesis import CAMERA, FILLING, PICTURE
 from lib.papers import load_paper
 from lib.params import Params, load_params
 from lib.reporting import named
@@ -135,6 +137,9 @@ def test_decisions_of_cmkg_agree_with_params(params, run):
     assert not any(spec.pretrained for spec in run.values())
     synthesis = params.common.synthesis
     assert (synthesis.count, synthesis.components, synthesis.pose, synthesis.shape) == (50_000, 10, 2, 0.03)
+    # The ranges that the decision on rendered images names; a view as wide as RHD's pictures of 320 px.
+    assert (synthesis.distance, SCALING, FILLING) == ((0.4, 0.8), (0.85, 1.15), (1.27, 1.53))
+    assert (PICTURE, CAMERA[0, 0]) == ((320, 320), 283)
 
 
 def test_areas_are_drawn_between_control_and_method(run):
