@@ -13,7 +13,7 @@ from lib.errors import InputError
 from lib.files import atomic
 from lib.labels import Label, copy_weights
 from lib.metrics.scores import HEADLINE
-from lib.weights import load_weights
+from lib.weights import load_weights, read_model
 from stages import run
 
 CROPS = 64  # to compare on
@@ -41,7 +41,8 @@ def main(*arguments: str) -> None:
     label, checked = write(student, options.out, changed, torch.bfloat16 if options.bfloat16 else torch.float32)
     parameters = sum(parameter.numel() for parameter in student.task.parameters())
     with atomic(options.out.with_suffix(".md")) as part:
-        part.write_text(card(label, options.out, parameters, checked), encoding="utf-8")
+        text = card(label, options.out, read_model(student.path), parameters, checked)
+        part.write_text(text, encoding="utf-8")
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB. {checked}")
 
 

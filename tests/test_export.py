@@ -191,7 +191,8 @@ def test_the_card_has_the_header_that_hugging_face_reads(project, monkeypatch):
     student = open_student(project / "models/fpd/student")
     metrics = measured(student, again=False)
     label = student.label.model_copy(update={"metrics": metrics})
-    text = card(label, project / "pose.onnx", 12_345, "Checked.")
+    model = {"name": "hourglass", "joints": 14, "stacks": 2, "stem": "newell"}
+    text = card(label, project / "pose.onnx", model, 12_345, "Checked.")
     _, header, body = text.split("---\n", 2)
     read = yaml.safe_load(header)
     words = [read[key] for key in ("library_name", "pipeline_tag", "license")]
@@ -199,10 +200,11 @@ def test_the_card_has_the_header_that_hugging_face_reads(project, monkeypatch):
     (result,) = read["model-index"][0]["results"]
     assert result["metrics"] == [{"type": "mean PCK@0.2", "value": pytest.approx(metrics["mean"], abs=1e-4)}]
     assert result["dataset"] == {"type": "lsp", "name": "LSP", "split": "validation"}
-    assert "0.01 M parameters" in body and "(n, 64, 64, 3)" in body and "terms: pictures of Flickr's users" in body
-    drawn = card(label.model_copy(update={"source": "synthetic"}), project / "pose.safetensors", 12_345, "")
+    assert "0.01 M parameters (`hourglass`: stacks 2, stem newell)" in body
+    assert "(n, 64, 64, 3)" in body and "terms: pictures of Flickr's users" in body
+    drawn = card(label.model_copy(update={"source": "synthetic"}), project / "pose.safetensors", model, 12_345, "")
     assert "pictures that this project has drawn" in drawn and "proves nothing about photographs" in drawn
-    assert "Not measured" in card(student.label, project / "pose.onnx", 1, "")
+    assert "Not measured" in card(student.label, project / "pose.onnx", model, 1, "")
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -1,5 +1,6 @@
 """Model cards: what a stranger has to know of an exported student, in the format of Hugging Face's model cards."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,15 @@ READ = {
 }
 
 
-def card(label: Label, file: Path, parameters: int, checked: str) -> str:
-    """The card of an exported student. checked: in words, what it was compared with and how far they are apart."""
+def card(label: Label, file: Path, model: Mapping[str, Any], parameters: int, checked: str) -> str:
+    """The card of an exported student.
+
+    model: build_model's spec of it. checked: in words, what it was compared with and how far they are apart.
+    """
     paper = load_paper(label.paper)
     header = yaml.safe_dump(front_matter(label, paper, file), sort_keys=False, allow_unicode=True)
     sections = {
-        f"# {label.run}, seed {label.seed}": summary(label, paper, parameters),
+        f"# {label.run}, seed {label.seed}": summary(label, paper, model, parameters),
         "## Use": usage(label, file),
         "## Data": data(label, paper),
         "## Results": results(label, paper),
@@ -71,13 +75,14 @@ def front_matter(label: Label, paper: Paper, file: Path) -> dict[str, Any]:
     return header
 
 
-def summary(label: Label, paper: Paper, parameters: int) -> str:
+def summary(label: Label, paper: Paper, model: Mapping[str, Any], parameters: int) -> str:
     """What the network is, sees and tells."""
     height, width = label.input
+    built = ", ".join(f"{key} {value}" for key, value in model.items() if key not in ("name", "joints"))
     subject = "one right hand; left ones are mirrored first" if label.output == "pose" else "one person"
     flip = ", the mean of the picture's and its mirror image's" if label.flip_test else ""
     return (
-        f"A network of {parameters / 1e6:.2f} M parameters, trained as `{label.run}` of *{paper.title}* "
+        f"A network of {parameters / 1e6:.2f} M parameters (`{model['name']}`: {built}), trained as `{label.run}` of *{paper.title}* "
         f"({paper.venue}). It sees {width} × {height} px, the box of {subject}, and tells {len(label.joints)} joints "
         f"in {TOLD[label.output]}: {READ[label.output]}{flip}. Where the boxes are, another program has to say."
     )
