@@ -82,8 +82,8 @@ def summary(label: Label, paper: Paper, model: Mapping[str, Any], parameters: in
     subject = "one right hand; left ones are mirrored first" if label.output == "pose" else "one person"
     flip = ", the mean of the picture's and its mirror image's" if label.flip_test else ""
     return (
-        f"A network of {parameters / 1e6:.2f} M parameters (`{model['name']}`: {built}), trained as `{label.run}` of *{paper.title}* "
-        f"({paper.venue}). It sees {width} × {height} px, the box of {subject}, and tells {len(label.joints)} joints "
+        f"A network of {parameters / 1e6:.2f} M parameters (`{model['name']}`: {built}), trained as `{label.run}` of "
+        f"*{paper.title}* ({paper.venue}). It sees {width} × {height} px, the box of {subject}, and tells {len(label.joints)} joints "
         f"in {TOLD[label.output]}: {READ[label.output]}{flip}. Where the boxes are, another program has to say."
     )
 
