@@ -65,7 +65,7 @@ def test_records_are_paired_by_seed_and_positive_where_better():
 
 def test_table_shows_what_others_found_and_our_interval():
     paper = load_paper("fpd")
-    others = ({"gain": "-0.336", "source": "authors"}, {"gain": "+0.72", "source": "third"})
+    others = ({"gain": "-0.336", "source": "a", "on": "LSP"}, {"gain": "+0.72", "source": "b", "on": "MPII"})
     found = {
         "a": details("lsp", "mean", 40.0, 43.0),
         "b": details("lsp", "mean", 39.0, 41.0),
@@ -78,10 +78,12 @@ def test_table_shows_what_others_found_and_our_interval():
     ]
     lines = [cells(line) for line in claims.claim_table(entries).splitlines()]
     assert lines[0] == ["claim", "on", "paper", "elsewhere", "ours", "verdict"]
-    assert lines[2][2:] == ["+0.8, Table 6", "−0.3 and +0.7", "+1.5 (−4.9 to +7.9; 2)", f"**{TOO_FEW}**"]
+    assert lines[2][2:] == ["+0.8, Table 6", "−0.3 and +0.7, on MPII", "+1.5 (−4.9 to +7.9; 2)", f"**{TOO_FEW}**"]
     assert lines[3][2:] == ["Table 6", "", "+39.0 (1 seed)", f"**{TOO_FEW}**"]
     assert lines[4][2:] == ["+0.1, Table 6", "", "", NOT_RUN]
-    assert cells(claims.claim_table(entries, judged=False).splitlines()[3])[-1] == "−0.3 and +0.7"  # the paper's order
+    assert (
+        cells(claims.claim_table(entries, judged=False).splitlines()[3])[-1] == "−0.3 and +0.7, on MPII"
+    )  # the paper's order
 
 
 def test_sampling_error_of_a_share_is_binomial_over_labelled_joints():

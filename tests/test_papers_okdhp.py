@@ -136,11 +136,11 @@ def test_costs_of_okdhp_are_those_of_training(params):
 def test_controls_on_lsp_differ_by_one_step_each(params):
     """LSP: labels alone; then a trained teacher; or branches and their ensemble, without distillation and with it."""
     run, roles = specs(params, "okdhp"), load_paper("okdhp").benchmarks["lsp"].roles
-    base, fpd, control, okdhp = (run[name] for name in roles.values())
+    teacher, base, fpd, control, okdhp = (run[name] for name in roles.values())
     assert labels_alone(base) and hourglass(base, 4)
     assert (fpd.model, fpd.method, fpd.settings["alpha"], fpd.settings["loss"]) == (base.model, "fpd", 0.5, "mse")
-    assert labels_alone(run["lsp_hg8_base"]) and hourglass(run["lsp_hg8_base"], 8)
-    assert fpd.teacher == "okdhp/lsp_hg8_base"
+    assert labels_alone(teacher) and hourglass(teacher, 8)
+    assert fpd.teacher == f"okdhp/{teacher.name}"
     assert control.settings["beta"] == 0
     assert control.settings | {"beta": 2} == okdhp.settings
     assert branches(okdhp) == ([4, 4, 4], 2)

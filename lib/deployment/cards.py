@@ -83,8 +83,9 @@ def summary(label: Label, paper: Paper, model: Mapping[str, Any], parameters: in
     flip = ", the mean of the picture's and its mirror image's" if label.flip_test else ""
     return (
         f"A network of {parameters / 1e6:.2f} M parameters (`{model['name']}`: {built}), trained as `{label.run}` of "
-        f"*{paper.title}* ({paper.venue}). It sees {width} × {height} px, the box of {subject}, and tells {len(label.joints)} joints "
-        f"in {TOLD[label.output]}: {READ[label.output]}{flip}. Where the boxes are, another program has to say."
+        f"*{paper.title}* ({paper.venue}). It sees {width} × {height} px, the box of {subject}, and tells "
+        f"{len(label.joints)} joints in {TOLD[label.output]}: {READ[label.output]}{flip}. Where the boxes are, another "
+        "program has to say."
     )
 
 

@@ -98,7 +98,8 @@ class Claim:
 
     on: where, in words. gain: the paper's own, as printed, in the benchmark's one number and positive where that is
     better; empty where it prints none; where: its table. note: what the two runs share. elsewhere: gains that others
-    measured, each with its `source` and perhaps a `note`. headline: one of the few that stand for the paper.
+    measured, each with its `source`, what it is `on`, and perhaps a `note`. headline: one of the few that stand for
+    the paper.
     """
 
     claim: str

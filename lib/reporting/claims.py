@@ -53,7 +53,7 @@ def record(claim: Claim, paper: Paper, details: Mapping[str, Mapping[str, Any]])
         "images": details[claim.treated]["images"] if values else "",
         "printed": claim.gain.replace("-", "−"),
         "where": claim.where,
-        "elsewhere": " and ".join(signed(float(other["gain"])) for other in claim.elsewhere),
+        "elsewhere": elsewhere(claim),
         "gain": signed(mean(values), decimals) if values else "",
         "low": "" if low is None else signed(low, decimals),
         "high": "" if high is None else signed(high, decimals),
@@ -64,6 +64,13 @@ def record(claim: Claim, paper: Paper, details: Mapping[str, Mapping[str, Any]])
         "control": claim.control,
         "headline": "yes" if claim.headline else "",
     }
+
+
+def elsewhere(claim: Claim) -> str:
+    """`−0.3 and +0.7, on MPII`: the gains that others measured, and where, if that is not what the claim is on."""
+    gains = " and ".join(signed(float(other["gain"])) for other in claim.elsewhere)
+    places = ", ".join(dict.fromkeys(other["on"] for other in claim.elsewhere if other["on"] != claim.on))
+    return f"{gains}, on {places}" if places else gains
 
 
 def gains_by_seed(claim: Claim, details: Mapping[str, Mapping[str, Any]]) -> dict[int, float]:
@@ -118,7 +125,7 @@ def pair_table(paper: Paper, entries: Iterable[Mapping[str, str]]) -> str:
 def other_gains(paper: Paper) -> list[str]:
     """Where the gains elsewhere come from."""
     return [
-        f"{claim.claim}, {claim.on}: {signed(float(other['gain']))}, {paper.sources[other['source']]}"
+        f"{claim.claim}, {claim.on}: {signed(float(other['gain']))} on {other['on']}, {paper.sources[other['source']]}"
         + (f" ({other['note']})" if "note" in other else "")
         for claim in paper.claims
         for other in claim.elsewhere
