@@ -305,6 +305,16 @@ def test_each_training_has_a_gpu_of_its_own(tmp_path, monkeypatch):
     assert [Machine(3).devices, Machine(1).devices] == [["2", "GPU-5", "2"], ["2"]]
 
 
+def test_a_training_that_could_not_start_leaves_its_gpu_to_the_next(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAUNCH", "no-such-launcher")
+    machine = Machine(2)
+    machine.devices, machine.threads = ["0", "1"], "1"
+    for _ in range(3):
+        with pytest.raises(OSError, match="no-such-launcher"):
+            machine.start(["any"], None, tmp_path / "log")
+    assert machine.devices == ["0", "1"]
+
+
 def test_with_a_launcher_a_training_has_the_machine_to_itself(monkeypatch):
     monkeypatch.setenv("LAUNCH", "torchrun --nproc-per-node=4")
     assert Machine().trainings.total == 1 and Machine(3).trainings.total == 3
