@@ -17,8 +17,10 @@ import pytest
 
 from lib.graph import view
 from lib.graph.records import Records
+from lib.graph.walk import Walk, by_urgency
 from lib.graph.workers import Machine, visible_gpus
 from lib.training import progress
+from stages import load_spec
 from tests.small_project import (
     clear,
     contents,
@@ -220,6 +222,27 @@ def test_dvc_beside_it_is_kept_from_its_files(project):
     assert second.returncode != 0 and f"(PID {first.pid})" in second.stderr
 
 
+def test_a_training_that_params_yaml_does_not_have_fails_and_stops_nothing_else(tmp_path, monkeypatch):
+    (tmp_path / "in").write_text("")
+    nobody = stage("python -m lib.launch -m stages.train fpd/nobody", ["in"], ["nobody"])
+    write_graph(tmp_path, {"nobody": nobody, "other": stage("touch other", ["in"], ["other"])})
+    monkeypatch.chdir(tmp_path)
+    walk = Walk(Records([]), Machine(1), load_spec, view.View(io.StringIO()))
+    assert not walk.run()
+    assert walk.failures.keys() == {"nobody"} and "no such entry in params.yaml" in walk.failures["nobody"]
+    assert (tmp_path / "other").exists()
+
+
+def test_no_spec_is_read_while_there_is_no_place(monkeypatch):
+    class Training:
+        cmd = "python -m lib.launch -m stages.train fpd/any"
+
+    machine, asked = Machine(1), []
+    walk = Walk(None, machine, asked.append, view.View(io.StringIO()))
+    machine.trainings.free = 0
+    assert not walk.begin(Training) and asked == []
+
+
 def clock(name: str, seconds: float) -> str:
     """A command that writes when it ran."""
     code = f"import time; a = time.time(); time.sleep({seconds}); open('{name}', 'w').write(f'{{a}} {{time.time()}}')"
@@ -277,8 +300,6 @@ def test_a_seed_that_fails_is_named_with_its_log(project):
 
 
 def test_what_a_row_of_trainings_waits_for_goes_first(done, monkeypatch):
-    from lib.graph.walk import by_urgency
-
     monkeypatch.chdir(done[0])
     order = [one.addressing for one in by_urgency(Records([]))]
     assert order[:2] == ["specs", "teacher"] and order[-1] == "score"

@@ -13,6 +13,7 @@ from dvc.exceptions import DvcException
 from dvc.stage import Stage
 from dvc.stage.run import _make_cmd, get_executable, prepare_kwargs
 
+from lib.errors import InputError
 from lib.graph.cluster import Cluster
 from lib.graph.records import Hashes, Records
 from lib.graph.view import View, last_line
@@ -175,9 +176,15 @@ class Walk:
     def begin(self, stage: Stage) -> bool:
         """Start a stage, if it has a place, or find that it has nothing to do: whether that is so."""
         run = stage.cmd.removeprefix(TRAINING) if str(stage.cmd).startswith(TRAINING) else None
-        spec = self.spec(run) if run else {}
-        threads = spec.get("run", {}).get("threads", 1)  # None: one per core; what params.yaml leaves out needs one
         slots = self.machine.trainings if run else self.machine.commands
+        if not slots.free:  # this is asked many times a second of all that wait: no file is read for it
+            return False
+        try:
+            spec = self.spec(run) if run else {}
+        except InputError as error:
+            self.fail(stage, str(error))
+            return True
+        threads = spec.get("run", {}).get("threads", 1)  # None: one per core; what params.yaml leaves out needs one
         places = self.machine.places(threads) if run else 1
         if slots.free < places or (alone(stage) and self.jobs):
             return False
