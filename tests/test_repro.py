@@ -17,7 +17,7 @@ import pytest
 
 from lib.graph import view
 from lib.graph.records import Records
-from lib.graph.walk import Walk, by_urgency
+from lib.graph.walk import Command, Walk, by_urgency
 from lib.graph.workers import Machine, visible_gpus
 from lib.training import progress
 from stages import load_spec
@@ -231,6 +231,19 @@ def test_a_training_that_params_yaml_does_not_have_fails_and_stops_nothing_else(
     assert not walk.run()
     assert walk.failures.keys() == {"nobody"} and "no such entry in params.yaml" in walk.failures["nobody"]
     assert (tmp_path / "other").exists()
+
+
+def test_the_end_of_a_command_is_that_of_all_that_its_shell_runs(tmp_path, monkeypatch):
+    (tmp_path / "in").write_text("")
+    write_graph(tmp_path, {"long": stage("sh -c 'echo $$ > pid; sleep 60'; true", ["in"], ["out"])})
+    monkeypatch.chdir(tmp_path)
+    (long,) = Records([]).plan
+    process = Command(long, tmp_path / "log")
+    wait_for(lambda: Path("pid").exists() and Path("pid").read_text())
+    process.terminate()
+    assert process.wait(10) == -signal.SIGTERM
+    wait_for(lambda: not Path("/proc", Path("pid").read_text().strip()).exists(), 10)
+    process.terminate()  # of what has ended: nothing
 
 
 def test_no_spec_is_read_while_there_is_no_place(monkeypatch):

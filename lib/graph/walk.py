@@ -1,10 +1,11 @@
 """The order in which stages run side by side, each as soon as what it reads is there and it has a place."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,7 @@ class Walk:
                 words = [job.run, str(seed)] if apart else [job.run]
                 process, device = self.machine.start(words, job.threads, log)
             else:
-                process, device = command(job.stage, log), ""
+                process, device = Command(job.stage, log), ""
         except OSError as error:
             self.fail(job.stage, str(error))
             return
@@ -260,13 +261,20 @@ def alone(stage: Stage) -> bool:
     return bool((stage.meta or {}).get("alone"))
 
 
-def command(stage: Stage, log: Path) -> subprocess.Popen:
-    """Start a stage's command as DVC does, with the same shell, folder and environment."""
-    line = stage.cmd if isinstance(stage.cmd, str) else " && ".join(stage.cmd)
-    with log.open("wb") as output, open(os.devnull) as nothing:
-        return subprocess.Popen(
-            _make_cmd(get_executable(), line), stdin=nothing, stdout=output, stderr=output, **prepare_kwargs(stage)
-        )
+class Command(subprocess.Popen):
+    """A stage's command, started as DVC does, with the same shell, folder and environment."""
+
+    def __init__(self, stage: Stage, log: Path):
+        line = stage.cmd if isinstance(stage.cmd, str) else " && ".join(stage.cmd)
+        words, nothing = _make_cmd(get_executable(), line), subprocess.DEVNULL
+        with log.open("wb") as output:
+            streams = {"stdin": nothing, "stdout": output, "stderr": output}
+            super().__init__(words, process_group=0, **streams, **prepare_kwargs(stage))
+
+    def terminate(self) -> None:
+        """End the shell and what it runs: not every shell gives its place to its last command."""
+        with suppress(OSError):  # it has ended just now
+            os.killpg(self.pid, signal.SIGTERM)
 
 
 def by_urgency(records: Records) -> list[Stage]:
