@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from lib.errors import InputError
 from lib.graph import view
 from lib.graph.records import Records
 from lib.graph.walk import Command, Walk, by_urgency
 from lib.graph.workers import Machine, visible_gpus
 from lib.training import progress
 from stages import load_spec
+from stages.repro import main
 from tests.small_project import (
     clear,
     contents,
@@ -244,6 +246,22 @@ def test_the_end_of_a_command_is_that_of_all_that_its_shell_runs(tmp_path, monke
     assert process.wait(10) == -signal.SIGTERM
     wait_for(lambda: not Path("/proc", Path("pid").read_text().strip()).exists(), 10)
     process.terminate()  # of what has ended: nothing
+
+
+def test_a_change_of_a_key_that_is_not_there_names_it(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text("beta: 1\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="Could not override 'bta': Key 'bta' is not in struct"):
+        main("-S", "bta=2")
+    assert (tmp_path / "params.yaml").read_text() == "beta: 1\n"
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many"])
+def test_jobs_are_one_or_more(jobs, capsys):
+    """None would wait for ever."""
+    with pytest.raises(SystemExit):
+        main("--jobs", jobs)
+    assert jobs in capsys.readouterr().err
 
 
 def test_no_spec_is_read_while_there_is_no_place(monkeypatch):

@@ -14,7 +14,7 @@ from dvc.exceptions import DvcException
 from dvc.stage import Stage
 from dvc.stage.run import _make_cmd, get_executable, prepare_kwargs
 
-from lib.errors import InputError
+from lib.errors import InputError, with_cause
 from lib.graph.cluster import Cluster
 from lib.graph.records import Hashes, Records
 from lib.graph.view import View, last_line
@@ -154,7 +154,7 @@ class Walk:
             if not self.records.end(job.stage, job.before):
                 raise OutdatedError
         except (DvcException, OSError) as error:
-            self.fail(job.stage, str(error))
+            self.fail(job.stage, with_cause(error))
             return
         self.state[job.stage] = DONE
         self.view.say(f"{job.stage.addressing}: {time.monotonic() - job.began:.0f} s")
@@ -200,7 +200,7 @@ class Walk:
                     return True
                 held.enter_context(self.records.held(stage))
             except (DvcException, OSError) as error:
-                self.fail(stage, str(error))
+                self.fail(stage, with_cause(error))
                 return True
             common = (stage, run, threads, before, slots, places, seeds, [*apart, None], held.pop_all(), self.looks)
         self.jobs[stage.addressing] = Job(*common)
