@@ -18,7 +18,7 @@ import pytest
 from lib.errors import InputError
 from lib.graph import view
 from lib.graph.records import Records
-from lib.graph.walk import Command, Walk, by_urgency
+from lib.graph.walk import Command, OutdatedError, Walk, by_urgency
 from lib.graph.workers import Machine, visible_gpus
 from lib.training import progress
 from stages import load_spec
@@ -233,6 +233,27 @@ def test_a_training_that_params_yaml_does_not_have_fails_and_stops_nothing_else(
     assert not walk.run()
     assert walk.failures.keys() == {"nobody"} and "no such entry in params.yaml" in walk.failures["nobody"]
     assert (tmp_path / "other").exists()
+
+
+def test_a_job_that_ended_is_recorded_as_the_stage_that_it_is_now(tmp_path, monkeypatch):
+    """Its entry in dvc.yaml got another dependency while it ran."""
+    (tmp_path / "in").write_text("")
+    write_graph(tmp_path, {"one": stage("touch out", ["in"], ["out"])})
+    monkeypatch.chdir(tmp_path)
+    walk = Walk(Records([]), Machine(1), load_spec, view.View(io.StringIO()))
+    (one,) = walk.records.plan
+    assert walk.begin(one)
+    wait_for(lambda: walk.jobs["one"].parts[0].process.poll() == 0)
+    graph = json.loads(Path("dvc.yaml").read_text())
+    graph["stages"]["one"]["deps"].append("more")
+    (tmp_path / "more").write_text("")
+    Path("dvc.yaml").write_text(json.dumps(graph))
+    walk.records.load()
+    with pytest.raises(OutdatedError):
+        walk.attend(walk.records.plan[0])
+    walk.records.write()
+    assert walk.run()
+    assert dvc(tmp_path, "status").strip() == "Data and pipelines are up to date."
 
 
 def test_the_end_of_a_command_is_that_of_all_that_its_shell_runs(tmp_path, monkeypatch):

@@ -129,6 +129,7 @@ class Walk:
         Raises OutdatedError.
         """
         job = self.jobs[stage.addressing]
+        job.stage = stage  # as dvc.yaml has it now
         ended = [part for part in job.parts if part.process.poll() is not None]
         failed = next((part for part in ended if part.process.poll()), None)
         if failed:
