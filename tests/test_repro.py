@@ -256,6 +256,27 @@ def test_a_job_that_ended_is_recorded_as_the_stage_that_it_is_now(tmp_path, monk
     assert dvc(tmp_path, "status").strip() == "Data and pipelines are up to date."
 
 
+def test_what_runs_alone_waits_for_all_seeds_of_a_training_under_way(tmp_path, monkeypatch):
+    """After a change of code it is due again, and the first in line, while a training still has seeds to begin."""
+    (tmp_path / "in").write_text("")
+    training = stage("python -m lib.launch -m stages.train fpd/any", ["in"], ["any"])
+    write_graph(tmp_path, {"training": training, "quiet": stage("touch q", ["in"], ["q"]) | {"meta": {"alone": True}}})
+    monkeypatch.chdir(tmp_path)
+    machine = Machine(2)
+    monkeypatch.setattr(machine, "start", lambda words, *_: (subprocess.Popen(["touch", "any"]), ""))
+    spec = {"seeds": [0, 1, 2], "run": {"threads": 1}}
+    walk = Walk(Records([]), machine, lambda _: spec, view.View(io.StringIO()))
+    quiet, one = by_urgency(walk.records)
+    assert walk.begin(one)
+    try:
+        assert walk.start_one([quiet, one]) and len(walk.jobs["training"].parts) == 2
+        assert not walk.start_one([quiet, one])  # no place
+        assert walk.run() and Path("q").exists()
+    finally:
+        for job in list(walk.jobs.values()):
+            walk.drop(job)
+
+
 def test_the_end_of_a_command_is_that_of_all_that_its_shell_runs(tmp_path, monkeypatch):
     (tmp_path / "in").write_text("")
     write_graph(tmp_path, {"long": stage("sh -c 'echo $$ > pid; sleep 60'; true", ["in"], ["out"])})

@@ -162,17 +162,17 @@ class Walk:
 
     def start_one(self, ready: list[Stage]) -> bool:
         """Start a process more, or find that a stage has nothing to do: whether there was one. Raises OutdatedError."""
+        closed = any(alone(job.stage) for job in self.jobs.values())  # to stages; one that is under way goes on
         for stage in ready:
             job = self.jobs.get(stage.addressing)
-            if job and job.next and job.slots.free >= job.places:
-                self.start(job)
-                return True
-            if any(alone(other.stage) for other in self.jobs.values()):
-                continue
-            if job is None and self.begin(stage):
-                return True
-            if alone(stage):
-                return False
+            if job:
+                if job.next and job.slots.free >= job.places:
+                    self.start(job)
+                    return True
+            elif not closed:
+                if self.begin(stage):
+                    return True
+                closed = alone(stage)
         return False
 
     def begin(self, stage: Stage) -> bool:
