@@ -256,6 +256,30 @@ def test_a_job_that_ended_is_recorded_as_the_stage_that_it_is_now(tmp_path, monk
     assert dvc(tmp_path, "status").strip() == "Data and pipelines are up to date."
 
 
+def test_a_job_that_failed_while_files_changed_is_tried_again(tmp_path, monkeypatch):
+    """As one that reads its settings in the moment in which they are written anew."""
+    (tmp_path / "in").write_text("")
+    write_graph(tmp_path, {"one": stage("cat settings > out", ["in"], ["out"])})
+    monkeypatch.chdir(tmp_path)
+    walk = Walk(Records([]), Machine(1), load_spec, view.View(io.StringIO()))
+    assert walk.begin(walk.records.plan[0])
+    wait_for(lambda: walk.jobs["one"].parts[0].process.poll())
+    (tmp_path / "settings").write_text("there again")
+    assert walk.run() and (tmp_path / "out").read_text() == "there again"
+    (tmp_path / "settings").unlink()
+    (tmp_path / "in").write_text("other")
+    walk.records.load()
+    assert not walk.run() and walk.failures.keys() == {"one"}  # once: nothing has changed since
+    walk.records.load()
+    one = walk.records.plan[0]
+    assert walk.begin(one)
+    wait_for(lambda: walk.jobs["one"].parts[0].process.poll())
+    (tmp_path / "in").write_text("one more")  # and the walk has not seen it
+    with pytest.raises(OutdatedError):
+        walk.attend(one)
+    walk.drop(walk.jobs["one"])
+
+
 def test_what_runs_alone_waits_for_all_seeds_of_a_training_under_way(tmp_path, monkeypatch):
     """After a change of code it is due again, and the first in line, while a training still has seeds to begin."""
     (tmp_path / "in").write_text("")

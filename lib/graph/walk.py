@@ -132,17 +132,18 @@ class Walk:
         job.stage = stage  # as dvc.yaml has it now
         ended = [part for part in job.parts if part.process.poll() is not None]
         failed = next((part for part in ended if part.process.poll()), None)
-        if failed:
+        if failed and job.look == self.looks:
+            self.check()
             self.fail(stage, f"exit status {failed.process.poll()}, {failed.log}: {last_line(failed.log)}")
             return True
         for part in ended:
             self.end(job, part)
-        if not job.parts and not job.waiting:  # now, or when a look at the graph was cut short
+        if not (failed or job.parts or job.waiting):  # now, or when a look at the graph was cut short
             self.finish(job)
             return True
         if job.look < self.looks:
             job.look = self.looks
-            if self.records.stale(stage, job.before):
+            if failed or self.records.stale(stage, job.before):  # it may have read what was being written
                 self.drop(job)
                 raise OutdatedError
         return bool(ended)
