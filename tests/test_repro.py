@@ -18,10 +18,9 @@ import pytest
 from lib.errors import InputError
 from lib.graph import view
 from lib.graph.records import Records
-from lib.graph.walk import Command, OutdatedError, Walk, by_urgency
+from lib.graph.walk import by_urgency
 from lib.graph.workers import Machine, visible_gpus
 from lib.training import progress
-from stages import load_spec
 from stages.repro import main
 from tests.small_project import (
     clear,
@@ -31,6 +30,7 @@ from tests.small_project import (
     repro,
     stage,
     trained,
+    wait_for,
     weights,
     write_graph,
     write_project,
@@ -84,13 +84,6 @@ def start(root: Path, *arguments: str) -> subprocess.Popen:
     """A run side by side that is left to itself."""
     command = [sys.executable, "-m", "stages.repro", *arguments]
     return subprocess.Popen(command, cwd=root, env=environment(), stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def training(root: Path) -> bool:
@@ -224,96 +217,6 @@ def test_dvc_beside_it_is_kept_from_its_files(project):
     assert second.returncode != 0 and f"(PID {first.pid})" in second.stderr
 
 
-def test_a_training_that_params_yaml_does_not_have_fails_and_stops_nothing_else(tmp_path, monkeypatch):
-    (tmp_path / "in").write_text("")
-    nobody = stage("python -m lib.launch -m stages.train fpd/nobody", ["in"], ["nobody"])
-    write_graph(tmp_path, {"nobody": nobody, "other": stage("touch other", ["in"], ["other"])})
-    monkeypatch.chdir(tmp_path)
-    walk = Walk(Records([]), Machine(1), load_spec, view.View(io.StringIO()))
-    assert not walk.run()
-    assert walk.failures.keys() == {"nobody"} and "no such entry in params.yaml" in walk.failures["nobody"]
-    assert (tmp_path / "other").exists()
-
-
-def test_a_job_that_ended_is_recorded_as_the_stage_that_it_is_now(tmp_path, monkeypatch):
-    """Its entry in dvc.yaml got another dependency while it ran."""
-    (tmp_path / "in").write_text("")
-    write_graph(tmp_path, {"one": stage("touch out", ["in"], ["out"])})
-    monkeypatch.chdir(tmp_path)
-    walk = Walk(Records([]), Machine(1), load_spec, view.View(io.StringIO()))
-    (one,) = walk.records.plan
-    assert walk.begin(one)
-    wait_for(lambda: walk.jobs["one"].parts[0].process.poll() == 0)
-    graph = json.loads(Path("dvc.yaml").read_text())
-    graph["stages"]["one"]["deps"].append("more")
-    (tmp_path / "more").write_text("")
-    Path("dvc.yaml").write_text(json.dumps(graph))
-    walk.records.load()
-    with pytest.raises(OutdatedError):
-        walk.attend(walk.records.plan[0])
-    walk.records.write()
-    assert walk.run()
-    assert dvc(tmp_path, "status").strip() == "Data and pipelines are up to date."
-
-
-def test_a_job_that_failed_while_files_changed_is_tried_again(tmp_path, monkeypatch):
-    """As one that reads its settings in the moment in which they are written anew."""
-    (tmp_path / "in").write_text("")
-    write_graph(tmp_path, {"one": stage("cat settings > out", ["in"], ["out"])})
-    monkeypatch.chdir(tmp_path)
-    walk = Walk(Records([]), Machine(1), load_spec, view.View(io.StringIO()))
-    assert walk.begin(walk.records.plan[0])
-    wait_for(lambda: walk.jobs["one"].parts[0].process.poll())
-    (tmp_path / "settings").write_text("there again")
-    assert walk.run() and (tmp_path / "out").read_text() == "there again"
-    (tmp_path / "settings").unlink()
-    (tmp_path / "in").write_text("other")
-    walk.records.load()
-    assert not walk.run() and walk.failures.keys() == {"one"}  # once: nothing has changed since
-    walk.records.load()
-    one = walk.records.plan[0]
-    assert walk.begin(one)
-    wait_for(lambda: walk.jobs["one"].parts[0].process.poll())
-    (tmp_path / "in").write_text("one more")  # and the walk has not seen it
-    with pytest.raises(OutdatedError):
-        walk.attend(one)
-    walk.drop(walk.jobs["one"])
-
-
-def test_what_runs_alone_waits_for_all_seeds_of_a_training_under_way(tmp_path, monkeypatch):
-    """After a change of code it is due again, and the first in line, while a training still has seeds to begin."""
-    (tmp_path / "in").write_text("")
-    training = stage("python -m lib.launch -m stages.train fpd/any", ["in"], ["any"])
-    write_graph(tmp_path, {"training": training, "quiet": stage("touch q", ["in"], ["q"]) | {"meta": {"alone": True}}})
-    monkeypatch.chdir(tmp_path)
-    machine = Machine(2)
-    monkeypatch.setattr(machine, "start", lambda words, *_: (subprocess.Popen(["touch", "any"]), ""))
-    spec = {"seeds": [0, 1, 2], "run": {"threads": 1}}
-    walk = Walk(Records([]), machine, lambda _: spec, view.View(io.StringIO()))
-    quiet, one = by_urgency(walk.records)
-    assert walk.begin(one)
-    try:
-        assert walk.start_one([quiet, one]) and len(walk.jobs["training"].parts) == 2
-        assert not walk.start_one([quiet, one])  # no place
-        assert walk.run() and Path("q").exists()
-    finally:
-        for job in list(walk.jobs.values()):
-            walk.drop(job)
-
-
-def test_the_end_of_a_command_is_that_of_all_that_its_shell_runs(tmp_path, monkeypatch):
-    (tmp_path / "in").write_text("")
-    write_graph(tmp_path, {"long": stage("sh -c 'echo $$ > pid; sleep 60'; true", ["in"], ["out"])})
-    monkeypatch.chdir(tmp_path)
-    (long,) = Records([]).plan
-    process = Command(long, tmp_path / "log")
-    wait_for(lambda: Path("pid").exists() and Path("pid").read_text())
-    process.terminate()
-    assert process.wait(10) == -signal.SIGTERM
-    wait_for(lambda: not Path("/proc", Path("pid").read_text().strip()).exists(), 10)
-    process.terminate()  # of what has ended: nothing
-
-
 def test_a_change_of_a_key_that_is_not_there_names_it(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text("beta: 1\n")
     monkeypatch.chdir(tmp_path)
@@ -328,16 +231,6 @@ def test_jobs_are_one_or_more(jobs, capsys):
     with pytest.raises(SystemExit):
         main("--jobs", jobs)
     assert jobs in capsys.readouterr().err
-
-
-def test_no_spec_is_read_while_there_is_no_place(monkeypatch):
-    class Training:
-        cmd = "python -m lib.launch -m stages.train fpd/any"
-
-    machine, asked = Machine(1), []
-    walk = Walk(None, machine, asked.append, view.View(io.StringIO()))
-    machine.trainings.free = 0
-    assert not walk.begin(Training) and asked == []
 
 
 def clock(name: str, seconds: float) -> str:

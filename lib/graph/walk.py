@@ -113,7 +113,7 @@ class Walk:
         while waiting := [stage for stage in plan if self.state[stage] == WAITING]:
             ready = [stage for stage in waiting if all(self.state[one] == DONE for one in self.records.upstream(stage))]
             ended = [self.attend(stage) for stage in ready if stage.addressing in self.jobs]
-            if not any(ended) and not self.start_one(ready):
+            if not (any(ended) or self.start_one(ready) or self.make_room(ready)):
                 time.sleep(POLL_SECONDS)
             if time.monotonic() - self.written > WRITE_SECONDS:
                 self.records.write()
@@ -176,6 +176,28 @@ class Walk:
                 closed = alone(stage)
         return False
 
+    def make_room(self, ready: list[Stage]) -> bool:
+        """Look at a training that waits, after a new look, for the place of those that need it: whether there is one.
+
+        Nobody attends to these before it is done. They go on where it has nothing to do, else they are of old inputs.
+        """
+        names = {stage.addressing for stage in ready}
+        stranded = [job for name, job in self.jobs.items() if name not in names]
+        for stage in ready if stranded else ():
+            needing = [job for job in stranded if job.run and job.stage in self.records.downstream(stage)]
+            if stage.addressing in self.jobs or not needing or not str(stage.cmd).startswith(TRAINING):
+                continue
+            try:
+                if self.records.due(stage):
+                    for job in needing:
+                        self.drop(job)
+                else:
+                    self.state[stage] = DONE
+            except (DvcException, OSError) as error:
+                self.fail(stage, with_cause(error))
+            return True
+        return False
+
     def begin(self, stage: Stage) -> bool:
         """Start a stage, if it has a place, or find that it has nothing to do: whether that is so."""
         run = stage.cmd.removeprefix(TRAINING) if str(stage.cmd).startswith(TRAINING) else None
@@ -235,11 +257,12 @@ class Walk:
 
     def fail(self, stage: Stage, reason: str) -> None:
         """Note a failure, and leave out all that would read the stage's outputs."""
-        if stage.addressing in self.jobs:
-            self.drop(self.jobs[stage.addressing])
+        skipped = self.records.downstream(stage) & self.state.keys()
+        for name in {one.addressing for one in (stage, *skipped)} & self.jobs.keys():
+            self.drop(self.jobs[name])
         self.failures[stage.addressing] = reason
         self.state[stage] = FAILED
-        self.state |= dict.fromkeys(self.records.downstream(stage) & self.state.keys(), SKIPPED)
+        self.state |= dict.fromkeys(skipped, SKIPPED)
         self.view.say(f"{stage.addressing}: failed ({reason})")
 
     def end(self, job: Job, part: Part) -> None:
