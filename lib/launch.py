@@ -103,7 +103,7 @@ class Fork:
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], streams: tuple[int, int, int]):
         self.returncode: int | None = None
         self.connection = connect(address(environment), environment)
-        request = {"arguments": list(arguments), "environment": dict(environment)}
+        request = {"arguments": list(arguments), "environment": dict(environment), "folder": os.getcwd()}
         socket.send_fds(self.connection, [b"\n"], streams)
         self.connection.sendall(json.dumps(request).encode() + b"\n")
 
@@ -220,6 +220,7 @@ def answer(connection: socket.socket) -> int:
     sys.stdout, sys.stderr = (open(number, "w", 1, errors="backslashreplace", closefd=False) for number in (1, 2))  # noqa: SIM115
     os.environ.clear()
     os.environ.update(request["environment"])
+    os.chdir(request["folder"])  # the server's own may have been deleted and made anew
     threading.Thread(target=follow, args=(connection,), daemon=True).start()
     status = run(request["arguments"])
     with suppress(OSError):

@@ -28,8 +28,9 @@ def read_record(label: str) -> dict[str, Any]:
 
 
 def write_seconds(module: str, arguments: Sequence[str], seconds: float) -> None:
-    """Keep how long a stage took the last time."""
-    write_record(stage_label(f"{module} {' '.join(arguments)}"), {"seconds": round(seconds, 2)})
+    """Keep how long a stage took the last time; a training's seeds have records of their own."""
+    if module != TRAINING:
+        write_record(stage_label(f"{module} {' '.join(arguments)}"), {"seconds": round(seconds, 2)})
 
 
 def read_seconds(command: str) -> float | None:

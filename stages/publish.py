@@ -7,6 +7,7 @@ been run. notes.md: what only a person can add, such as which settings were trie
 
 import re
 import subprocess
+import sys
 from argparse import ArgumentParser, RawTextHelpFormatter
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ def require_run(key: str, target: str) -> None:
         raise InputError(
             f"{', '.join(CODE)} differ from the commit, which has to say how to repeat it: commit them first"
         )
-    done = subprocess.run(["dvc", "status", "--with-deps", target], capture_output=True, text=True, encoding="utf-8")
+    command = [sys.executable, "-m", "dvc", "status", "--with-deps", target]  # whatever is on the PATH
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     if done.returncode or "up to date" not in done.stdout:
         raise InputError(f"{target} is not up to date: run dvc repro {target} first")
 

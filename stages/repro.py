@@ -8,7 +8,7 @@ from pathlib import Path
 from dvc.exceptions import DvcException
 from dvc.utils.hydra import apply_overrides
 
-from lib.errors import InputError, first_line
+from lib.errors import InputError, with_cause
 from lib.files import locked
 from lib.graph.cluster import Cluster
 from lib.graph.records import Records
@@ -28,7 +28,7 @@ def main(*arguments: str) -> None:
     parser.add_argument(
         "--set-param", "-S", action="append", default=[], metavar="KEY=VALUE", help="as dvc exp run does"
     )
-    parser.add_argument("--jobs", "-j", type=int, help="trainings at once; one per GPU, or all cores, without")
+    parser.add_argument("--jobs", "-j", type=places, help="trainings at once; one per GPU, or all cores, without")
     parser.add_argument("--ray", metavar="ADDRESS", help="trainings are tasks of a Ray cluster that shares this folder")
     parser.add_argument("--gpus", type=float, help="GPUs of a training on the cluster, such as 0.25; 1 without")
     options = parser.parse_args(arguments)
@@ -43,13 +43,20 @@ def main(*arguments: str) -> None:
                 if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
                     signal.signal(number, walk.interrupt)
             done = walk.run()
-        except DvcException as error:  # its cause says which key, or which character
-            reason = f": {first_line(error.__cause__)}" if error.__cause__ else ""
-            raise InputError(f"{error}{reason}") from None
+        except DvcException as error:
+            raise InputError(with_cause(error)) from None
         except KeyboardInterrupt:
             sys.exit("interrupted: the same command continues")
     if not done:
         sys.exit(report(walk))
+
+
+def places(text: str) -> int:
+    """A number of trainings as it is typed."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return number
 
 
 def report(walk: Walk) -> str:

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from lib.runs import as_json
@@ -92,6 +94,14 @@ def dvc(root: Path, *arguments: str) -> str:
     """What a command of DVC prints."""
     done = subprocess.run(["dvc", *arguments], cwd=root, env=environment(), capture_output=True, text=True, check=True)
     return done.stdout
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until a condition holds; the test fails where it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def weights(root: Path, seed: str = "0") -> dict[str, bytes]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from lib.errors import InputError
+from lib.graph.cluster import Cluster
 from lib.launch import launcher
 from tests.small_project import contents, dvc, environment, repro, trained, weights, write_project
 
@@ -40,6 +42,20 @@ def serial(tmp_path_factory) -> dict[str, bytes]:
     (root / "runs.json").write_text(json.dumps(LONGER))
     dvc(root, "repro")
     return weights(root)
+
+
+@pytest.mark.parametrize(
+    ("has", "gpus", "told"),
+    [({}, None, "0 CPUs, one takes 1"), ({"CPU": 4.0}, 1.0, "0 GPUs, one"), ({"GPU": 1.0}, 2.0, "1 GPUs, one takes 2")],
+    ids=["nothing", "no GPU", "a GPU too few"],
+)
+def test_a_cluster_without_a_place_for_a_training_is_refused(monkeypatch, has, gpus, told):
+    monkeypatch.setattr(ray, "init", lambda *_, **__: None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: has)
+    monkeypatch.delenv("LAUNCH", raising=False)
+    with pytest.raises(InputError, match=told):
+        Cluster("auto", gpus)
+    assert Cluster("auto", gpus, jobs=2).trainings.total == 2  # of a cluster that grows when it is asked
 
 
 def start(root: Path, cluster, *arguments: str) -> subprocess.Popen:

@@ -152,7 +152,9 @@ def test_boxes_that_show_nobody_are_refused(project, tmp_path, box):
         predict.main(str(project / "models/fpd/student"), file, "--box", box, "-o", str(tmp_path))
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '[{"image_id": 1}]', '{"images": [], "annotations": [{}]}'])
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[1]", '[{"image_id": 1}]', '{"images": [], "annotations": [{}]}', '[{"image_id": Infinity}]']
+)
 def test_files_without_boxes_are_refused(tmp_path, content):
     (tmp_path / "boxes.json").write_text(content)
     with pytest.raises(InputError, match="holds no boxes"):

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,20 @@ def test_all_launches_share_one_server_and_see_changed_code(folder):
     finally:
         (folder / "work.py").write_text(MODULE)
     assert servers(folder) == before
+
+
+def test_a_folder_that_was_deleted_and_made_anew_is_the_one_that_is_there_now(folder):
+    launch(folder)
+    before, moved = servers(folder), folder.with_name("moved away")
+    folder.rename(moved)
+    shutil.copytree(moved, folder, symlinks=True)
+    (folder / "work.py").write_text("import os; print(os.path.samestat(os.stat('.'), os.stat(os.environ['PLACE'])))")
+    try:
+        assert launch(folder, env=os.environ | {"PLACE": str(folder)}).stdout == "True\n"
+        assert servers(moved) == before
+    finally:
+        shutil.rmtree(folder)
+        moved.rename(folder)
 
 
 def test_launches_at_once_start_one_server(folder):

@@ -201,3 +201,10 @@ def test_what_dvc_would_run_again_is_not_published(project, monkeypatch):
         publish.main("name", "report@fpd")
     path.write_text(content)
     assert not Path("reports/published/name").exists()
+
+
+def test_dvc_is_that_of_this_interpreter(project, monkeypatch):
+    """A virtual environment that was not activated has none on the PATH."""
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("PATH", str(Path(shutil.which("git")).parent))
+    publish.require_run("fpd", "report@fpd")

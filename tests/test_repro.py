@@ -15,10 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from lib.errors import InputError
 from lib.graph import view
 from lib.graph.records import Records
+from lib.graph.walk import by_urgency
 from lib.graph.workers import Machine, visible_gpus
 from lib.training import progress
+from stages.repro import main
 from tests.small_project import (
     clear,
     contents,
@@ -27,6 +30,7 @@ from tests.small_project import (
     repro,
     stage,
     trained,
+    wait_for,
     weights,
     write_graph,
     write_project,
@@ -80,13 +84,6 @@ def start(root: Path, *arguments: str) -> subprocess.Popen:
     """A run side by side that is left to itself."""
     command = [sys.executable, "-m", "stages.repro", *arguments]
     return subprocess.Popen(command, cwd=root, env=environment(), stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def training(root: Path) -> bool:
@@ -220,6 +217,22 @@ def test_dvc_beside_it_is_kept_from_its_files(project):
     assert second.returncode != 0 and f"(PID {first.pid})" in second.stderr
 
 
+def test_a_change_of_a_key_that_is_not_there_names_it(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text("beta: 1\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="Could not override 'bta': Key 'bta' is not in struct"):
+        main("-S", "bta=2")
+    assert (tmp_path / "params.yaml").read_text() == "beta: 1\n"
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many"])
+def test_jobs_are_one_or_more(jobs, capsys):
+    """None would wait for ever."""
+    with pytest.raises(SystemExit):
+        main("--jobs", jobs)
+    assert jobs in capsys.readouterr().err
+
+
 def clock(name: str, seconds: float) -> str:
     """A command that writes when it ran."""
     code = f"import time; a = time.time(); time.sleep({seconds}); open('{name}', 'w').write(f'{{a}} {{time.time()}}')"
@@ -277,8 +290,6 @@ def test_a_seed_that_fails_is_named_with_its_log(project):
 
 
 def test_what_a_row_of_trainings_waits_for_goes_first(done, monkeypatch):
-    from lib.graph.walk import by_urgency
-
     monkeypatch.chdir(done[0])
     order = [one.addressing for one in by_urgency(Records([]))]
     assert order[:2] == ["specs", "teacher"] and order[-1] == "score"
@@ -303,6 +314,16 @@ def test_each_training_has_a_gpu_of_its_own(tmp_path, monkeypatch):
     wait_for(lambda: all(process.poll() is not None for process, _ in started), 120)
     assert [log.read_text().strip() for log in logs] == [device for _, device in started] == ["2", "GPU-5"]
     assert [Machine(3).devices, Machine(1).devices] == [["2", "GPU-5", "2"], ["2"]]
+
+
+def test_a_training_that_could_not_start_leaves_its_gpu_to_the_next(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAUNCH", "no-such-launcher")
+    machine = Machine(2)
+    machine.devices, machine.threads = ["0", "1"], "1"
+    for _ in range(3):
+        with pytest.raises(OSError, match="no-such-launcher"):
+            machine.start(["any"], None, tmp_path / "log")
+    assert machine.devices == ["0", "1"]
 
 
 def test_with_a_launcher_a_training_has_the_machine_to_itself(monkeypatch):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lib.data.batches import evenly_spaced
+from lib.data.boxes import box_of
 from lib.data.crops import ARRAYS, HANDS, Crops, open_crops
 from lib.data.persons import open_persons
 from lib.deployment.photos import people
@@ -46,7 +47,7 @@ def drawn_people(count: int) -> Iterator[tuple[NDArray, list[float]]]:
 
     for number in range(count):
         one = picture(np.random.default_rng((2, number)))
-        yield one.image, box_of(one.points[:14])
+        yield one.image, around(one.points[:14])
 
 
 def drawn_hands(count: int) -> Iterator[tuple[NDArray, list[float]]]:
@@ -60,12 +61,12 @@ def drawn_hands(count: int) -> Iterator[tuple[NDArray, list[float]]]:
     for number in range(count):
         rng = np.random.default_rng((3, number))
         hand = draw_hand(model(), rng, camera, HAND, (0.4, 0.7))
-        yield compose(rng, [hand], camera, HAND, background(rng, *HAND)).image, box_of(projected(hand.xyz, camera))
+        yield compose(rng, [hand], camera, HAND, background(rng, *HAND)).image, around(projected(hand.xyz, camera))
 
 
-def box_of(points: NDArray) -> list[float]:
+def around(points: NDArray) -> list[float]:
     """The tight box x, y, width, height of points (K, 2)."""
-    return [*points.min(0).tolist(), *np.ptp(points, axis=0).tolist()]
+    return box_of(points.min(0), points.max(0)).tolist()
 
 
 def chosen(crops: Crops, rows: NDArray) -> Crops:

@@ -80,7 +80,7 @@ def listed(path: Path, photos: Sequence[Path], left: bool = False) -> dict[Path,
             found[photo] = People(key if own else number, boxes, scores, sides)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise InputError(
             f"{path} holds no boxes: expected COCO annotations or a list of image_id, bbox: [x, y, width, height]"
         ) from None

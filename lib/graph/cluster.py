@@ -7,8 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from lib import launch
+from lib.environment import cores
 from lib.errors import InputError
-from lib.graph.workers import Slots, cores
+from lib.graph.workers import Slots
 
 RETRIES = 3  # of a training whose machine or worker is lost; it continues where its state on the shared disk is
 LOST = 1
@@ -42,9 +43,15 @@ class Cluster:
             raise InputError(f"no Ray cluster at {address}: {error}") from None
         resources = ray.cluster_resources()
         self.gpus = gpus or float("GPU" in resources)
-        total = resources["GPU"] / self.gpus if self.gpus else resources.get("CPU", 0)
+        kind = "GPU" if self.gpus else "CPU"
+        has, takes = resources.get(kind, 0), self.gpus or 1
+        places = jobs or int(has / takes)
+        if places < 1:
+            raise InputError(
+                f"the Ray cluster at {address} has no place for a training: it has {has:g} {kind}s, one takes {takes:g}"
+            )
         self.alike = bool(jobs or self.gpus)
-        self.trainings, self.commands = Slots(jobs or int(total)), Slots(cores())
+        self.trainings, self.commands = Slots(places), Slots(cores())
         self.task = ray.remote(train)
 
     def places(self, threads: int | None) -> int:

@@ -12,7 +12,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.stage import Stage
 
-from lib.errors import InputError
+from lib.errors import InputError, with_cause
 
 SPECS = "data/specs"
 SHOWN = 3  # reasons for one stage
@@ -42,7 +42,7 @@ def forecast(specs: Mapping[str, Any], targets: list[str]) -> list[Forecast]:
             order = [stage for stage in networkx.dfs_postorder_nodes(graph) if stage in needed]
             return list(outdated(order, graph, fresh))
     except DvcException as error:
-        raise InputError(str(error)) from None
+        raise InputError(with_cause(error)) from None
 
 
 def outdated(order: list[Stage], graph: networkx.DiGraph, fresh: Mapping[str, str]) -> Iterator[Forecast]:

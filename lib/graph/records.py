@@ -73,6 +73,11 @@ class Records:
         """All stages that read what comes from a stage."""
         return networkx.ancestors(self.graph, stage)
 
+    def due(self, stage: Stage) -> bool:
+        """Whether a stage's command, dependencies or outputs are not those that are recorded."""
+        with self.repo.lock:
+            return stage.changed(upstream=self.upstream(stage))
+
     def begin(self, stage: Stage) -> Hashes | None:
         """Make way for a stage's command, or do without it: None where nothing changed or DVC has the result.
 

@@ -1,10 +1,11 @@
 """The order in which stages run side by side, each as soon as what it reads is there and it has a place."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from dvc.exceptions import DvcException
 from dvc.stage import Stage
 from dvc.stage.run import _make_cmd, get_executable, prepare_kwargs
 
+from lib.errors import InputError, with_cause
 from lib.graph.cluster import Cluster
 from lib.graph.records import Hashes, Records
 from lib.graph.view import View, last_line
@@ -111,7 +113,7 @@ class Walk:
         while waiting := [stage for stage in plan if self.state[stage] == WAITING]:
             ready = [stage for stage in waiting if all(self.state[one] == DONE for one in self.records.upstream(stage))]
             ended = [self.attend(stage) for stage in ready if stage.addressing in self.jobs]
-            if not any(ended) and not self.start_one(ready):
+            if not (any(ended) or self.start_one(ready) or self.make_room(ready)):
                 time.sleep(POLL_SECONDS)
             if time.monotonic() - self.written > WRITE_SECONDS:
                 self.records.write()
@@ -127,19 +129,21 @@ class Walk:
         Raises OutdatedError.
         """
         job = self.jobs[stage.addressing]
+        job.stage = stage  # as dvc.yaml has it now
         ended = [part for part in job.parts if part.process.poll() is not None]
         failed = next((part for part in ended if part.process.poll()), None)
-        if failed:
+        if failed and job.look == self.looks:
+            self.check()
             self.fail(stage, f"exit status {failed.process.poll()}, {failed.log}: {last_line(failed.log)}")
             return True
         for part in ended:
             self.end(job, part)
-        if not job.parts and not job.waiting:  # now, or when a look at the graph was cut short
+        if not (failed or job.parts or job.waiting):  # now, or when a look at the graph was cut short
             self.finish(job)
             return True
         if job.look < self.looks:
             job.look = self.looks
-            if self.records.stale(stage, job.before):
+            if failed or self.records.stale(stage, job.before):  # it may have read what was being written
                 self.drop(job)
                 raise OutdatedError
         return bool(ended)
@@ -152,32 +156,60 @@ class Walk:
             if not self.records.end(job.stage, job.before):
                 raise OutdatedError
         except (DvcException, OSError) as error:
-            self.fail(job.stage, str(error))
+            self.fail(job.stage, with_cause(error))
             return
         self.state[job.stage] = DONE
         self.view.say(f"{job.stage.addressing}: {time.monotonic() - job.began:.0f} s")
 
     def start_one(self, ready: list[Stage]) -> bool:
         """Start a process more, or find that a stage has nothing to do: whether there was one. Raises OutdatedError."""
+        closed = any(alone(job.stage) for job in self.jobs.values())  # to stages; one that is under way goes on
         for stage in ready:
             job = self.jobs.get(stage.addressing)
-            if job and job.next and job.slots.free >= job.places:
-                self.start(job)
-                return True
-            if any(alone(other.stage) for other in self.jobs.values()):
+            if job:
+                if job.next and job.slots.free >= job.places:
+                    self.start(job)
+                    return True
+            elif not closed:
+                if self.begin(stage):
+                    return True
+                closed = alone(stage)
+        return False
+
+    def make_room(self, ready: list[Stage]) -> bool:
+        """Look at a training that waits, after a new look, for the place of those that need it: whether there is one.
+
+        Nobody attends to these before it is done. They go on where it has nothing to do, else they are of old inputs.
+        """
+        names = {stage.addressing for stage in ready}
+        stranded = [job for name, job in self.jobs.items() if name not in names]
+        for stage in ready if stranded else ():
+            needing = [job for job in stranded if job.run and job.stage in self.records.downstream(stage)]
+            if stage.addressing in self.jobs or not needing or not str(stage.cmd).startswith(TRAINING):
                 continue
-            if job is None and self.begin(stage):
-                return True
-            if alone(stage):
-                return False
+            try:
+                if self.records.due(stage):
+                    for job in needing:
+                        self.drop(job)
+                else:
+                    self.state[stage] = DONE
+            except (DvcException, OSError) as error:
+                self.fail(stage, with_cause(error))
+            return True
         return False
 
     def begin(self, stage: Stage) -> bool:
         """Start a stage, if it has a place, or find that it has nothing to do: whether that is so."""
         run = stage.cmd.removeprefix(TRAINING) if str(stage.cmd).startswith(TRAINING) else None
-        spec = self.spec(run) if run else {}
-        threads = spec.get("run", {}).get("threads", 1)  # None: one per core; what params.yaml leaves out needs one
         slots = self.machine.trainings if run else self.machine.commands
+        if not slots.free:  # this is asked many times a second of all that wait: no file is read for it
+            return False
+        try:
+            spec = self.spec(run) if run else {}
+        except InputError as error:
+            self.fail(stage, str(error))
+            return True
+        threads = spec.get("run", {}).get("threads", 1)  # None: one per core; what params.yaml leaves out needs one
         places = self.machine.places(threads) if run else 1
         if slots.free < places or (alone(stage) and self.jobs):
             return False
@@ -192,7 +224,7 @@ class Walk:
                     return True
                 held.enter_context(self.records.held(stage))
             except (DvcException, OSError) as error:
-                self.fail(stage, str(error))
+                self.fail(stage, with_cause(error))
                 return True
             common = (stage, run, threads, before, slots, places, seeds, [*apart, None], held.pop_all(), self.looks)
         self.jobs[stage.addressing] = Job(*common)
@@ -211,7 +243,7 @@ class Walk:
                 words = [job.run, str(seed)] if apart else [job.run]
                 process, device = self.machine.start(words, job.threads, log)
             else:
-                process, device = command(job.stage, log), ""
+                process, device = Command(job.stage, log), ""
         except OSError as error:
             self.fail(job.stage, str(error))
             return
@@ -225,11 +257,12 @@ class Walk:
 
     def fail(self, stage: Stage, reason: str) -> None:
         """Note a failure, and leave out all that would read the stage's outputs."""
-        if stage.addressing in self.jobs:
-            self.drop(self.jobs[stage.addressing])
+        skipped = self.records.downstream(stage) & self.state.keys()
+        for name in {one.addressing for one in (stage, *skipped)} & self.jobs.keys():
+            self.drop(self.jobs[name])
         self.failures[stage.addressing] = reason
         self.state[stage] = FAILED
-        self.state |= dict.fromkeys(self.records.downstream(stage) & self.state.keys(), SKIPPED)
+        self.state |= dict.fromkeys(skipped, SKIPPED)
         self.view.say(f"{stage.addressing}: failed ({reason})")
 
     def end(self, job: Job, part: Part) -> None:
@@ -253,13 +286,20 @@ def alone(stage: Stage) -> bool:
     return bool((stage.meta or {}).get("alone"))
 
 
-def command(stage: Stage, log: Path) -> subprocess.Popen:
-    """Start a stage's command as DVC does, with the same shell, folder and environment."""
-    line = stage.cmd if isinstance(stage.cmd, str) else " && ".join(stage.cmd)
-    with log.open("wb") as output, open(os.devnull) as nothing:
-        return subprocess.Popen(
-            _make_cmd(get_executable(), line), stdin=nothing, stdout=output, stderr=output, **prepare_kwargs(stage)
-        )
+class Command(subprocess.Popen):
+    """A stage's command, started as DVC does, with the same shell, folder and environment."""
+
+    def __init__(self, stage: Stage, log: Path):
+        line = stage.cmd if isinstance(stage.cmd, str) else " && ".join(stage.cmd)
+        words, nothing = _make_cmd(get_executable(), line), subprocess.DEVNULL
+        with log.open("wb") as output:
+            streams = {"stdin": nothing, "stdout": output, "stderr": output}
+            super().__init__(words, process_group=0, **streams, **prepare_kwargs(stage))
+
+    def terminate(self) -> None:
+        """End the shell and what it runs: not every shell gives its place to its last command."""
+        with suppress(OSError):  # it has ended just now
+            os.killpg(self.pid, signal.SIGTERM)
 
 
 def by_urgency(records: Records) -> list[Stage]:

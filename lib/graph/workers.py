@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lib import launch
+from lib.environment import cores
 
 TRAINING = "python -m lib.launch -m stages.train "
 
@@ -51,22 +52,19 @@ class Machine:
     def start(self, words: list[str], threads: int | None, log: Path) -> tuple[Process, str]:
         """Start a training, words: its run, or that and a seed; return it and the GPU that it has, "" without GPUs."""
         environment = dict(os.environ)
-        device = self.devices.pop(0) if self.devices else ""
+        device = self.devices[0] if self.devices else ""
         if device:
             environment |= {"CUDA_VISIBLE_DEVICES": device}
             environment.setdefault("OMP_NUM_THREADS", self.threads)
         with log.open("wb") as output:
-            return launch.start(["-m", "stages.train", *words], environment, output.fileno()), device
+            process = launch.start(["-m", "stages.train", *words], environment, output.fileno())
+        del self.devices[:1]  # a GPU is taken by what has started
+        return process, device
 
     def release(self, device: str) -> None:
         """Take back the GPU of a training that has ended."""
         if device:
             self.devices.append(device)
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
