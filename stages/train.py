@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lib.code import digest
-from lib.errors import InputError
+from lib.errors import InputError, first_line
 from lib.files import atomic
 from lib.runs import Run, as_json, as_run
 from stages import NOT_CHOSEN, SPECS, leave_out, load_spec, run
@@ -36,7 +36,11 @@ def main(label: str = "", seed: str = "") -> None:
         torch.set_num_threads(training.threads)
     seeds = [int(seed)] if seed else spec["seeds"]
     with connect() as process:
-        finished = {one: trained_seed(training, one, spec["code"], process) for one in seeds}
+        try:
+            finished = {one: trained_seed(training, one, spec["code"], process) for one in seeds}
+        except torch.OutOfMemoryError as error:
+            ways = "bfloat16, a smaller batch_size, or more processes (LAUNCH) need less"
+            raise InputError(f"{label}: the device's memory is too small: {first_line(error)}; {ways}") from None
         if process.rank == 0 and not seed:
             assemble(training, finished)
 
