@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """One printed table: columns and their headings, rows in order; number: None of one of ours.
+    """One printed table: columns and their headings, rows in order; number: as printed, None of one of ours.
 
     accuracy: a column is a `metric`, a `name.metric` of the row's run of that name, or a difference `a - b` of two
     such, paired by seed. settings: by name, the dotted keys of a run's spec.json that stand behind the name of each
@@ -45,7 +45,7 @@ class Table:
     a figure of all rows, and the label that groups them; empty where there is none.
     """
 
-    number: int | None
+    number: str | None
     title: str
     note: str
     labels: dict[str, str]
@@ -177,7 +177,7 @@ def load_table(content: dict[str, Any]) -> Table:
         return Row(texts, tuple(entry.get("printed", ())), own, runs, networks, entry.get("elsewhere", {}))
 
     return Table(
-        number=int(content["number"]) if "number" in content else None,
+        number=content.get("number"),
         title=content["title"],
         note=content.get("note", ""),
         labels=labels,
