@@ -114,7 +114,7 @@ def readme(
         *([f"## Notes\n\n{notes}"] if notes else []),
         "## Protocol",
         *provenance.scales(studies, shown, full),
-        folded("Runs and seeds", claims.pair_table(paper, entries)),
+        folded("Runs and seeds", claims.pair_list(paper, entries)),
         "## Repeat it",
         f"```sh\ncp {PUBLISHED / name}/params.yaml study.yaml\ngit checkout {commit}\nmv study.yaml params.yaml\n"
         f"dvc repro {target}\n```",

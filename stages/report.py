@@ -21,7 +21,7 @@ from lib.reporting import (
     seed_scores,
     tables,
 )
-from lib.reporting.illustrations import draw_systems, illustrate
+from lib.reporting.illustrations import LEGEND, draw_systems, illustrate
 from lib.reporting.markdown import bullets, folded
 from lib.reporting.names import decision_table, run_names
 from stages import leave_out, load_spec, run
@@ -46,6 +46,7 @@ def main(key: str = "") -> None:
         tables.LEGEND,
         *printed(paper, studies, details, specs, full),
         "## Figures",
+        LEGEND,
     ]
     with atomic(Path("reports/figures") / key) as folder:
         folder.mkdir()
@@ -86,7 +87,7 @@ def answer(
         "## Claims",
         claims.claim_table(entries, judged=not checked),
         "" if checked else claims.RULE,
-        folded("Runs, seeds and sources", claims.pair_table(paper, entries), bullets(claims.other_gains(paper))),
+        folded("Runs, seeds and sources", claims.pair_list(paper, entries), claims.other_gains(paper)),
     ]
 
 

@@ -17,6 +17,7 @@ from lib.tasks.pose import PoseRegression
 from lib.tasks.simcc import SimccSupervised
 from lib.training.agreement import errors, look_at_teacher
 from tests import toy
+from tests.markdown import find
 
 
 class Drawn(nn.Module):
@@ -138,8 +139,6 @@ def test_a_report_says_how_good_a_teacher_was():
     alone = Result({"teacher": None}, {"seed0": {}}, {}, {})
     hands = Benchmark("STB", "", "evaluation hands", {}, {}, {})
     text = provenance.teachers([Study("stb", hands, {}, {"a": alone, "b": taught(1.0, 3.0), "c": taught(9.0)})])
-    assert text.splitlines()[2:] == [
-        "* Teacher `fpd/t` on training hands, error: median 2, mean 2.5, worst 40; that of an empty output is 3, and "
-        "12.5 % of the hands are above it."
-    ]
+    assert "labels of training hands" in text
+    assert find(text, "`fpd/t`") == ["`fpd/t`", "2", "2.5", "40", "3", "12.5 %"]
     assert provenance.teachers([Study("stb", hands, {}, {"a": alone})]) == ""

@@ -15,6 +15,7 @@ from lib.reporting.illustrations import draw_classes
 from stages import evaluate, report, summary
 from tests.markdown import cells, find, section
 from tests.projects import RUNS, write_project
+from tests.test_papers import ROMAN
 
 ROOT = Path(__file__).resolve().parents[1]
 CDKD = {
@@ -102,13 +103,14 @@ def test_report(small):
     assert rows[1][1:] == [
         "LSP",
         "+0.8, Table 6, on MPII",
-        "−0.3 and +0.7",
+        "−0.3 and +0.7, on MPII",
         "+15.0 (−48.5 to +78.5; 2)",
         f"**{TOO_FEW}**",
     ]
     assert [cells(line)[-1] for line in claims.splitlines() if line.startswith("| Squared")] == [NOT_RUN]
-    assert "| `lsp_fpd` − `lsp_student` | 0: +10.00, 1: +20.00 |" in claims
-    assert "a third party: yuanyuanli85" in claims
+    assert "  * `lsp_fpd` − `lsp_student`, seed 0: +10.00, 1: +20.00\n" in claims
+    assert claims.count("a third party: yuanyuanli85") == 1
+    assert claims.count("* Distillation helps, from random weights: −0.3 on MPII\n") == 1
 
     table = section(text, "Table 3")
     lines = [cells(line) for line in table.splitlines() if line.startswith("| ")]
@@ -116,13 +118,14 @@ def test_report(small):
     assert lines[row + 1] == ["**ours**", *["**95.0**"] * 7, *["**95.0 ± 7.1**"] * 2]
     assert ["Student alone", *["**80.0**"] * 7, *["**80.0 ± 14.1**"] * 2] in lines
     assert "Δ" not in [line[0] for line in lines]  # a smaller scale
-    assert "* Trained student, trained on without teacher: `lsp_control`" in table.split("Not run:")[1]
-    assert "* FPD: `lsp_fpd` (1 × 32, 64 × 64 px)" in table
+    trained, missing = table.split(f"* {NOT_RUN}\n")
+    assert "* 1 × 32, 64 × 64 px\n  * `lsp_fpd`: FPD\n" in trained
+    assert "  * `lsp_control`: Trained student, trained on without teacher\n" in missing
     test_set = section(text, "Table 2")  # its labels are not public
     row = ["Validation persons: FPD", *["**80.0**"] * 7, *["**80.0 ± 0.0**"] * 2]
     assert row in [cells(line) for line in test_set.splitlines() if line.startswith("| ")]
     assert "Costs at full size: 2 of 2 printed ones agree" in test_set and "12 rows that the paper quotes" in test_set
-    assert "`mpii_fpd` (1 × 32, 64 × 64 px, loss mse)" in section(text, "Table 7")
+    assert "* 1 × 32, 64 × 64 px\n  * `mpii_fpd` (loss mse): MSE\n" in section(text, "Table 7")
     alphas = [cells(line) for line in section(text, "Table 8").splitlines() if line.startswith("|")]
     assert alphas[3] == ["**ours**", "**55.0 ± 7.1**", "", "**70.0 ± 0.0**", "**80.0 ± 0.0**", "", ""]
     assert "*87.934*<sup>a</sup> *84.69*<sup>b</sup>" in section(text, "Table 5")
@@ -232,7 +235,7 @@ def test_report_of_a_paper_with_inputs_of_several_sizes(domains):
     report.main("cdkd")
     text = Path("reports/cdkd.md").read_text()
     headings = [line.split(" – ")[0] for line in text.splitlines() if line.startswith("## Table")]
-    assert headings == [f"## Table {number}" for number in range(1, 11)]
+    assert headings == [f"## Table {number}" for number in ROMAN]
     scales = [cells(line) for line in section(text, "Scale and provenance").splitlines() if line.startswith("| ")]
 
     def here(name: str) -> list[str]:
@@ -241,27 +244,26 @@ def test_report_of_a_paper_with_inputs_of_several_sizes(domains):
     assert [line[0] for line in scales if line[1:] == ["paper", "here"]] == ["MPII", "COCO", "LSP"]
     assert here("training persons") == ["30", "40", "20"]  # COCO's are in data/crops/coco_square
     assert here("network input, px: teacher") == [NOT_RUN, NOT_RUN, "128 × 128"]
-    assert here("network input, px: CDKD, 64 px") == ["64 × 64", NOT_RUN, "64 × 64"]
+    assert here("network input, px: SimCC, 64 px; CDKD, 64 px") == ["64 × 64", NOT_RUN, "64 × 64"]
     small = "HRNet-W4, blocks 1, modules [1, 1, 1], stem 8"
-    assert here("network: CDKD, 64 px")[2] == small
+    assert here("network: SimCC, 64 px; CDKD, 64 px; SimCC, 32 px; CDKD, 32 px") == [small]
     assert here("network: teacher")[-1] == f"{small}, split 4"  # half the pixels, as many classes
 
-    table = section(text, "Table 1 ")
+    table = section(text, "Table I ")
     lines = [cells(line) for line in table.splitlines() if line.startswith("| ")]
     row = next(number for number, line in enumerate(lines) if line[0] == "CDKD (ours), 64 × 64, HRNet-W32")
     assert lines[row + 1] == ["**ours**", *["**80.000**"] * 8]
     assert lines[row - 1] == ["*elsewhere*", *[""] * 7, "*78.7*<sup>a</sup>"]
-    assert f"* CDKD (ours), 64 × 64, HRNet-W32: `mpii_cdkd_64` ({small})" in table
-    competitor = next(line for line in table.splitlines() if "`mpii_okdhp_64`" in line)
-    assert "3 branches of 1 stack, 0 shared)" in competitor
-    assert f"`mpii_teacher_k05` ({small}, split 1, 128 × 128 px)" in section(text, "Table 5")
-    assert f"`mpii_projectors_2` ({small}, projectors 2)" in section(text, "Table 6")
+    assert f"* {small}\n  * `mpii_simcc_64`: Simcc (baseline) [10], 64 × 64, HRNet-W32\n  * `mpii_cdkd_64`: " in table
+    assert "3 branches of 1 stack, 0 shared\n  * `mpii_okdhp_64`: OKDHP [7], 64 × 64, 4-Stack HG\n" in table
+    assert f"* {small}, split 1, 128 × 128 px\n  * `mpii_teacher_k05`: none, " in section(text, "Table V ")
+    assert "  * `mpii_projectors_2` (projectors 2): 2\n" in section(text, "Table VI ")
     lsp = section(text, "LSP: not in the paper")
     assert find(lsp, "CDKD, 32 px")[8] == "**45.0 ± 7.1**"
     assert find(lsp, "CAL [6]")[1:] == ["HRNet-W32", "77.692", "60.6", "", ""]  # not run
     simcc = ["HRNet-W32", "78.340", "58.6", "**55.0 ± 7.1**", "**25.0 ± 7.1**"]  # CDKD is better by 20 and 30
     assert find(lsp, "Simcc (baseline) [10]")[1:] == simcc
-    assert f"`lsp_sape_64` ({small})" in lsp and find(lsp, "SAPE alone, 64 px")[8] == "**65.0 ± 7.1**"
+    assert "`lsp_sape_64`" in lsp and find(lsp, "SAPE alone, 64 px")[8] == "**65.0 ± 7.1**"
 
     speed = [cells(line) for line in text.split("Measured speed")[1].splitlines() if line.startswith("| `")]
     inputs = {row[0]: row[1] for row in speed}
@@ -271,14 +273,14 @@ def test_report_of_a_paper_with_inputs_of_several_sizes(domains):
     assert "`okdhp_s4_released_64`" not in inputs and "at its own input" in text
     assert find(section(text, "Claims"), "SAPE helps a network of heatmaps")[1:] == [
         "MPII, 64 px",
-        "+1.405, Table 10",
+        "+1.405, Table X",
         "",
     ]
     decisions = section(text, "Decisions")
     assert "`settings.kernels: [3, 5, 7, 7]`" in decisions and "`teacher_input: [128, 128]`" in decisions
     assert "`crops: mpii / coco_square / lsp`" in decisions
     figures = {f"{dataset}_{name}.png" for dataset in ("lsp", "mpii", "coco") for name in ("pck", "people")}
-    figures |= {"lsp_classes.png", "table_1.png", "table_2.png"}
+    figures |= {"lsp_classes.png", "table_I.png", "table_II.png"}
     assert {path.name for path in Path("reports/figures/cdkd").iterdir()} == figures - {"coco_pck.png"}
     assert "](figures/cdkd/lsp_classes.png)" in text
 

@@ -8,8 +8,8 @@ from lib.papers import Benchmark, Row, Table, load_paper
 from lib.reporting import Result, Study, paired_differences, provenance, summarise
 from lib.reporting.claims import NOT_RUN
 from lib.reporting.costs import cost_cell, cost_table, latencies, speed_table
-from lib.reporting.markdown import folded, markdown, signed
-from lib.reporting.names import decision_table, network, run_names, setting
+from lib.reporting.markdown import folded, grouped, markdown, signed
+from lib.reporting.names import AS_PRINTED, decision_table, network, run_names, setting
 from lib.reporting.tables import benchmark_table, explained, printed_table
 from tests.markdown import cells, find
 
@@ -69,7 +69,7 @@ def test_costs_stand_apart_and_say_how_many_agree():
 def table(rows: tuple[Row, ...], accuracy: dict[str, str], cost: dict[str, str], **others) -> Table:
     """A table with one column of labels."""
     settings = {"transposed": False, "truncated": False} | others
-    return Table(1, "", "", {"method": "Method"}, {}, accuracy, cost, rows, **settings)
+    return Table("1", "", "", {"method": "Method"}, {}, accuracy, cost, rows, **settings)
 
 
 def test_a_bar_inside_a_cell_does_not_end_it():
@@ -80,6 +80,10 @@ def test_a_number_changes_its_own_line_only():
     """Nothing is padded to the longest cell."""
     before, after = (markdown(["a", "b"], [["x", "1"], ["y", cell]]).splitlines() for cell in ("2", "a long cell"))
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, True, True, False]
+
+
+def test_what_is_common_is_said_once():
+    assert grouped([("x", "1"), ("y", "2"), ("x", "3"), ("x", "1")]) == "* x\n  * 1\n  * 3\n* y\n  * 2"
 
 
 def test_what_is_folded_is_still_markdown():
@@ -134,7 +138,7 @@ def test_row_lines():
     )
     one = table(rows, {"head": "Head", "mean": "Mean"}, {"params_m": "# Param"})
     sources = {"a": "the authors", "b": "somebody"}
-    blocks = printed_table(one, SCORES, {"r": "`r` (1 × 32)", "s": "`s`"}, (), sources)
+    blocks = printed_table(one, SCORES, {"r": ("1 × 32", "`r`"), "s": ("as printed", "`s`")}, (), sources)
     assert cells(blocks[0].splitlines()[0]) == ["Method", "Head", "Mean"]
     assert shown(blocks) == [
         ["FPD", "90.8", "90.1"],
@@ -148,7 +152,16 @@ def test_row_lines():
     assert footnotes == "* *a*: the authors\n* *b*: somebody"
     assert "1 rows that the paper quotes" in quoted and "| Theirs | 93.0 | 91.0 | - |" in quoted
     assert "Runs of this table: 2 of 3" in runs
-    assert "* FPD: `r` (1 × 32)" in runs and runs.index("Not run:") < runs.index("* Later: `t`")
+    assert "* 1 × 32\n  * `r`: FPD\n* as printed\n  * `s`: Alone\n* not run\n  * `t`: Later\n" in runs
+
+
+def test_a_run_of_several_rows_is_listed_once():
+    rows = tuple(Row((name,), (), True, {"": run}, ()) for name, run in zip("ABCA", "rsrr", strict=True))
+    rows += (Row(("chance",), (), True, {"": "lsp_mean_pose"}, ()),)
+    names = {run: ("W4", f"`{run}`") for run in "rs"}
+    text = printed_table(table(rows, {"mean": "Mean"}, {}), SCORES, names, (), {})[-1]
+    assert "Runs of this table: 2 of 2" in text
+    assert "* W4\n  * `r`: A; C\n  * `s`: B\n" in text
 
 
 def test_what_is_printed_and_ours_share_a_line_where_no_column_has_both():
@@ -231,9 +244,9 @@ def test_names_of_runs_show_what_was_trained():
     full = {run: spec(4, 256, {"alpha": 0.5}) for run in "abc"}
     specs = {"a": spec(1, 32, None), "b": spec(1, 32, {"alpha": 0.05}), "c": spec(4, 256, {"alpha": 0.5})}
     names = run_names("abc", specs, full, {"α": "settings.alpha"})
-    assert names == {"a": "`a` (1 × 32)", "b": "`b` (1 × 32, α 0.05)", "c": "`c` (α 0.5)"}
-    assert run_names("ca", specs, full, {}) == {"c": "`c`", "a": "`a` (1 × 32)"}
-    assert run_names(["a", "not trained"], specs, full, {}) == {"a": "`a` (1 × 32)"}
+    assert names == {"a": ("1 × 32", "`a`"), "b": ("1 × 32", "`b` (α 0.05)"), "c": (AS_PRINTED, "`c` (α 0.5)")}
+    assert run_names("ca", specs, full, {}) == {"c": (AS_PRINTED, "`c`"), "a": ("1 × 32", "`a`")}
+    assert run_names(["a", "not trained"], specs, full, {}) == {"a": ("1 × 32", "`a`")}
 
 
 def test_names_of_runs_show_the_branches_that_were_trained():
@@ -244,10 +257,10 @@ def test_names_of_runs_show_the_branches_that_were_trained():
     full = dict.fromkeys("abcd", spec(2, 4, 6, 8))
     specs = {"a": spec(0, 1, 1, 1), "b": spec(1, 4, 6, 8), "c": spec(2, 4, 6, 8), "d": spec(2, 4, 6, 6)}
     assert run_names("abcd", specs, full, {}) == {
-        "a": "`a` (1 × 32, 3 branches of 1 stack, 0 shared)",
-        "b": "`b` (4 × 32, 3 branches of 4, 6, 8 stacks, 1 shared)",
-        "c": "`c`",
-        "d": "`d` (4 × 32, 3 branches of 4, 6, 6 stacks, 2 shared)",
+        "a": ("1 × 32, 3 branches of 1 stack, 0 shared", "`a`"),
+        "b": ("4 × 32, 3 branches of 4, 6, 8 stacks, 1 shared", "`b`"),
+        "c": (AS_PRINTED, "`c`"),
+        "d": ("4 × 32, 3 branches of 4, 6, 6 stacks, 2 shared", "`d`"),
     }
 
 
@@ -259,17 +272,17 @@ def test_networks_without_stacks_are_named_by_their_encoder():
 
     specs = {"a": spec(32), "b": spec(32, 32, 32), "c": spec(256, 256)}
     full = {"a": spec(256), "b": spec(256, 256, 256), "c": spec(256, 256)}
-    names = {"a": "`a` (resnet18 × 32)", "b": "`b` (resnet18 × 32, 3 branches)", "c": "`c`"}
-    assert run_names("abc", specs, full, {}) == names
+    names = {"a": "resnet18 × 32", "b": "resnet18 × 32, 3 branches", "c": AS_PRINTED}
+    assert {run: trained for run, (trained, _) in run_names("abc", specs, full, {}).items()} == names
 
 
 def test_names_of_runs_show_an_input_that_is_not_the_papers():
     model = {"stacks": 1, "channels": 8}
     full = {run: {"model": model, "input": [256, 192], "settings": {}} for run in "ab"}
     specs = {"a": full["a"] | {"input": [128, 64]}, "b": full["b"]}
-    assert run_names("ab", specs, full, {}) == {"a": "`a` (128 × 64 px)", "b": "`b`"}
+    assert run_names("ab", specs, full, {}) == {"a": ("128 × 64 px", "`a`"), "b": (AS_PRINTED, "`b`")}
     smaller = {"a": specs["a"] | {"model": {"stacks": 1, "channels": 4}}}
-    assert run_names("a", smaller, full, {}) == {"a": "`a` (1 × 4, 128 × 64 px)"}
+    assert run_names("a", smaller, full, {}) == {"a": ("1 × 4, 128 × 64 px", "`a`")}
 
 
 def test_names_of_networks():
@@ -338,19 +351,19 @@ def test_decisions_show_every_value_that_was_trained_with():
     assert find(decision_table(paper, []), "Q")[3] == ""
 
 
-def test_scale_has_a_line_for_every_role():
-    roles = {"teacher": "8 × 256", "student": "4 × 128"}
-    inputs = {"teacher": "not stated", "student": "64 × 64"}
+def test_scale_has_a_line_for_roles_that_are_alike():
+    roles = {"teacher": "8 × 256", "student": "4 × 128", "pupil": "4 × 128"}
+    inputs = dict.fromkeys(roles, "64 × 64")
     paper = {"data": "D", "input": inputs, "networks": roles, "hardware": "two GPUs"}
     paper |= dict.fromkeys(("epochs", "optimizer", "train", "evaluated", "seeds"), "P")
     study = Study("a", Benchmark("A", "", "validation persons", {}, {}, paper), {}, {})
-    here = paper | {"networks": roles | {"teacher": NOT_RUN}, "input": inputs | {"teacher": "256 × 256"}, "seeds": "0"}
+    here = paper | {"networks": roles | {"teacher": NOT_RUN}, "input": dict.fromkeys(roles, "32 × 32"), "seeds": "0"}
     del here["hardware"]
     text = provenance.scale_table(study, here)
     assert find(text, "A") == ["A", "paper", "here"]
     assert find(text, "network: teacher")[1:] == ["8 × 256", NOT_RUN]
-    assert find(text, "network: student")[1:] == ["4 × 128", "4 × 128"]
-    assert find(text, "network input, px: teacher")[1:] == ["not stated", "256 × 256"]
+    assert find(text, "network: student; pupil")[1:] == ["4 × 128", "4 × 128"]
+    assert find(text, "network input, px")[1:] == ["64 × 64", "32 × 32"]
     assert find(text, "training persons")[1:] == ["P", "P"]
     assert find(text, "seeds")[1:] == ["P", "0"]
     assert find(text, "hardware")[1:] == ["two GPUs", "see above"]

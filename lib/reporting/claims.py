@@ -7,7 +7,7 @@ from typing import Any
 from lib.metrics.scores import HEADLINE, unit_of
 from lib.papers import Claim, Paper
 from lib.reporting import paired_differences, seed_scores
-from lib.reporting.markdown import markdown, signed
+from lib.reporting.markdown import grouped, markdown, signed
 from lib.reporting.noise import interval
 
 SEEN, NOT_SEEN, OPPOSITE, TOO_FEW, NOT_RUN = "seen", "not seen", "opposite", "too few seeds", "not run"
@@ -108,25 +108,22 @@ def claim_table(entries: Iterable[Mapping[str, str]], judged: bool = True) -> st
     return markdown(header, rows, len(header))
 
 
-def pair_table(paper: Paper, entries: Iterable[Mapping[str, str]]) -> str:
-    """Which runs each claim compares, what they share, and the gain of each seed."""
+def pair_list(paper: Paper, entries: Iterable[Mapping[str, str]]) -> str:
+    """Which runs each claim compares, below what they share, and the gain of each seed."""
     notes = {claim.runs: claim.note for claim in paper.claims}
-    rows = [
-        [
-            f"`{entry['treated']}` − `{entry['control']}`",
-            entry["by_seed"] or NOT_RUN,
-            notes[entry["treated"], entry["control"]],
-        ]
-        for entry in entries
-    ]
-    return markdown(["runs", "gain by seed", "what they share"], rows, 3)
+    lines = []
+    for entry in entries:
+        runs = entry["treated"], entry["control"]
+        gains = f"seed {entry['by_seed']}" if entry["by_seed"] else NOT_RUN
+        lines.append((notes[runs], f"`{runs[0]}` − `{runs[1]}`, {gains}"))
+    return grouped(lines)
 
 
-def other_gains(paper: Paper) -> list[str]:
-    """Where the gains elsewhere come from."""
-    return [
-        f"{claim.claim}, {claim.on}: {signed(float(other['gain']))} on {other['on']}, {paper.sources[other['source']]}"
-        + (f" ({other['note']})" if "note" in other else "")
-        for claim in paper.claims
-        for other in claim.elsewhere
-    ]
+def other_gains(paper: Paper) -> str:
+    """The gains elsewhere, below where they come from; empty where there are none."""
+    lines = []
+    for claim in paper.claims:
+        for other in claim.elsewhere:
+            gain = f"{claim.claim}: {signed(float(other['gain']))} on {other['on']}"
+            lines.append((paper.sources[other["source"]], f"{gain} ({other['note']})" if "note" in other else gain))
+    return f"Elsewhere:\n\n{grouped(lines)}" if lines else ""

@@ -16,6 +16,10 @@ from lib.reporting import figures as draw
 from lib.reporting.examples import TOLERANCE, class_examples, person_panels, transfer_examples
 from lib.reporting.provenance import seeds_of
 
+LEGEND = (
+    "Lines are means over the seeds, thin ones single seeds; grey is the mean pose of the training set. A run that "
+    "continues another counts its own epochs. The last checkpoint is reported."
+)
 LEAST_AP = 1.0  # %, of a network that has learned something
 
 
@@ -86,21 +90,15 @@ def line_figures(paper: str, study: Study, details: Mapping[str, Any], folder: P
     flip_test = "" if study.key in HANDS else ", without flip test"
     dashed = ", the teacher dashed" if "teacher" in benchmark.roles else ""
     if benchmark.length and draw_curves(paper, study, folder):
-        captions["pck"] = (
-            f"The {curve_of(study)} of the {persons} over the tolerated error; means over the seeds{dashed}. "
-            "Grey: the mean pose of the training set."
-        )
+        captions["pck"] = f"The {curve_of(study)} of the {persons} over the tolerated error{dashed}."
     if draw_histories(study, details, folder):
-        captions["history"] = (
-            f"The {metric} on {benchmark.name} during training{flip_test}; thin lines: single seeds. A run that "
-            "continues another counts its own epochs. The last checkpoint is reported."
-        )
+        captions["history"] = f"The {metric} on {benchmark.name} during training{flip_test}."
     return captions
 
 
 def shown(paper: str, figure: str, caption: str) -> str:
     """The markdown of a figure of a paper, with its caption."""
-    return f"![{caption}](figures/{paper}/{figure}.png)\n\n*{caption}*"
+    return f"![{figure}](figures/{paper}/{figure}.png)\n\n*{caption}*"
 
 
 def read_curves(paper: str, study: Study) -> dict[str, draw.Points]:

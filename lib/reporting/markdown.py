@@ -23,6 +23,14 @@ def bullets(sentences: Iterable[str]) -> str:
     return "\n".join(f"* {sentence}" for sentence in sentences)
 
 
+def grouped(pairs: Iterable[tuple[str, str]]) -> str:
+    """A list of the first texts, each once, with the different second ones of each in a list below it."""
+    groups: dict[str, dict[str, None]] = {}
+    for first, second in pairs:
+        groups.setdefault(first, {})[second] = None
+    return bullets("\n  * ".join([first, *others]) for first, others in groups.items())
+
+
 def signed(value: float, decimals: int = 1) -> str:
     """A number with its sign, a true minus; no sign where it rounds to zero."""
     text = f"{abs(value):.{decimals}f}"

@@ -7,6 +7,7 @@ from typing import Any
 from lib.papers import Paper
 from lib.reporting.markdown import markdown
 
+AS_PRINTED = "the paper's network and input"
 CONVOLUTIONS = {"basic": 2, "bottleneck": 3}  # of a ResNet's block
 HRNET = {"blocks": 4, "modules": [1, 4, 3], "stem": 64}  # of every published one
 RESNET = {"width": 64, "channels": 256}  # SimpleBaseline's
@@ -17,8 +18,8 @@ def run_names(
     specs: Mapping[str, Mapping[str, Any]],
     full: Mapping[str, Mapping[str, Any]],
     settings: Mapping[str, str],
-) -> dict[str, str]:
-    """Names of those runs that were trained; in brackets network and input where not the paper's, and the settings.
+) -> dict[str, tuple[str, str]]:
+    """Of those runs that were trained, network and input where not the paper's, and the name, settings in brackets.
 
     specs: spec.json by trained run; full: the same at the paper's scale; settings: as in a Table.
     """
@@ -29,9 +30,8 @@ def run_names(
         spec = specs[run]
         shown = ((trained_network(one), f"{pixels(one['input'])} px") for one in (spec, full[run]))
         details = [here for here, there in zip(*shown, strict=True) if here != there]
-        if spec["settings"]:
-            details += [f"{name} {setting(spec, key)}" for name, key in settings.items()]
-        names[run] = f"`{run}` ({', '.join(details)})" if details else f"`{run}`"
+        own = [f"{name} {setting(spec, key)}" for name, key in settings.items()] if spec["settings"] else []
+        names[run] = ", ".join(details) or AS_PRINTED, f"`{run}` ({', '.join(own)})" if own else f"`{run}`"
     return names
 
 

@@ -74,14 +74,18 @@ def scale(study: Study, people: Mapping[str, int], full: Mapping[str, Mapping[st
 
 
 def scale_table(study: Study, here: Mapping[str, Any]) -> str:
-    """The scale of a benchmark's trainings beside the paper's; here: of `scale`."""
+    """The scale of a benchmark's trainings beside the paper's, alike roles in one line; here: of `scale`."""
     rows, paper = [], study.benchmark.scale
     for key, text in NAMES.items():
         name, values = text.format(study.benchmark.noun), (paper[key], here.get(key, "see above"))
-        if isinstance(values[0], dict):
-            rows += [[f"{name}: {role}", paper[key][role], here[key][role]] for role in paper[key]]
-        else:
+        if not isinstance(values[0], dict):
             rows.append([name, *values])
+            continue
+        groups: dict[tuple[str, str], list[str]] = {}
+        for role in paper[key]:
+            groups.setdefault((paper[key][role], here[key][role]), []).append(role)
+        for texts, roles in groups.items():
+            rows.append([f"{name}: {'; '.join(roles)}" if len(groups) > 1 else name, *texts])
     return markdown([study.benchmark.name, "paper", "here"], rows, 3)
 
 
@@ -168,23 +172,23 @@ def notes(studies: Sequence[Study], people: Mapping[str, int]) -> str:
 def teachers(studies: Sequence[Study]) -> str:
     """How far each teacher's outputs were from the labels, on training crops and in the mode in which it taught."""
     lines = {}
-    for noun, result in ((study.benchmark.noun, result) for study in studies for result in study.results.values()):
+    for result in (result for study in studies for result in study.results.values()):
         seen = [record["teacher"] for record in result.record.values() if "teacher" in record]
         if seen and result.spec["teacher"] not in lines:
             middle, mean, zero, above = (
                 sum(one[key] for one in seen) / len(seen) for key in ("median", "mean", "empty", "above_empty")
             )
-            lines[result.spec["teacher"]] = (
-                f"Teacher `{result.spec['teacher']}` on training {noun}, error: median {middle:.3g}, mean {mean:.3g}, "
-                f"worst {max(one['worst'] for one in seen):.3g}; that of an empty output is {zero:.3g}, and "
-                f"{100 * above:.1f} % of the {noun} are above it."
-            )
+            errors = (middle, mean, max(one["worst"] for one in seen), zero)
+            texts = [*(f"{error:.3g}" for error in errors), f"{100 * above:.1f} %"]
+            lines[result.spec["teacher"]] = [f"`{result.spec['teacher']}`", *texts]
     if not lines:
         return ""
+    noun = studies[0].benchmark.noun
+    header = ["teacher", "median error", "mean", "worst", "empty output", f"{noun} above it"]
     return (
-        "How good each teacher was when it taught: the error is the distance of its outputs from the labels, in a unit "
-        "of their kind (maps, classes, poses). One that is no better than an empty output has nothing to teach.\n\n"
-        + bullets(lines.values())
+        f"How good each teacher was when it taught: the distance of its outputs from the labels of training {noun}, in "
+        "a unit of their kind (maps, classes, poses). One that is no better than an empty output has nothing to teach."
+        f"\n\n{markdown(header, lines.values())}"
     )
 
 

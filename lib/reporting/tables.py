@@ -6,16 +6,16 @@ from typing import Any
 from lib.metrics.scores import EXPLODING, HEADLINE, SECOND, unit_of
 from lib.papers import Benchmark, Row, Table, operands
 from lib.reporting import MEAN_POSE, Study, paired_differences, searched, summarise
-from lib.reporting.markdown import bullets, decimals_of, folded, markdown, number, signed, with_spread
+from lib.reporting.claims import NOT_RUN
+from lib.reporting.markdown import bullets, decimals_of, folded, grouped, markdown, number, signed, with_spread
 
 OURS, ELSEWHERE, NOBODY = "**ours**", "*elsewhere*", "nobody"
 KINDS = ("", OURS, ELSEWHERE, "Δ")  # of the lines of a row; "": as printed; Δ: ours − printed
 LEGEND = """\
-Tables are the paper's, in its order. Plain numbers are printed in the paper, where a plain “ours” means its authors;
-*slanted* ones were measured elsewhere (letters name the source below the table); **bold** ones are ours: mean ± sample
-standard deviation over the seeds, of single joints the mean alone. A row without a line of ours was not run; “nobody”
-stands where there was nobody to measure a number on. Δ, ours − paper, stands only where data and scale are the paper's.
-Which runs these are, and what was trained in each, unfolds below a table."""
+Tables are the paper's, in its order. Plain numbers are printed in it, and a plain “ours” means its authors; *slanted*
+ones were measured elsewhere, letters say by whom; **bold** ones are ours: mean ± sample standard deviation over the
+seeds, of single joints the mean alone. A row without a line of ours was not run; “nobody” stands where there was nobody
+to measure a number on. Δ, ours − paper, stands only where data and scale are the paper's."""
 LETTERS = "abcdefgh"
 WIDE = 6  # accuracy columns beyond which labels share a column, and single joints have no spread
 Scores = Mapping[str, Mapping[int, Mapping[str, float]]]
@@ -93,7 +93,7 @@ def lines(
 def printed_table(
     table: Table,
     scores: Scores,
-    names: Mapping[str, str],
+    names: Mapping[str, tuple[str, str]],
     alike: Collection[str],
     sources: Mapping[str, str],
 ) -> list[str]:
@@ -155,33 +155,39 @@ def costs_in_one(texts: Sequence[str]) -> list[str]:
     return [", ".join(texts)] if texts else []
 
 
-def run_list(rows: Iterable[Row], table: Table, names: Mapping[str, str]) -> str:
-    """Which run stands in which row, and what was trained in it, folded."""
-    trained, missing = [], []
+def run_list(rows: Iterable[Row], table: Table, names: Mapping[str, tuple[str, str]]) -> str:
+    """Which run stands in which rows, below what was trained, folded; empty where there is none."""
+    found: dict[str, dict[str, None]] = {}
     for row in rows:
         for run in shown_runs(table, row):
-            line = f"{', '.join(row.labels)}: {names.get(run, f'`{run}`')}"
-            (trained if run in names or run.endswith("_mean_pose") else missing).append(line)
-    text = bullets(trained)
-    if missing:
-        text = "\n\n".join([*([text] if text else []), "Not run:", bullets(missing)])
-    return folded(f"Runs of this table: {len(trained)} of {len(trained) + len(missing)}", text) if text else ""
+            found.setdefault(run, {})[", ".join(row.labels)] = None
+    if not found:
+        return ""
+    lines = []
+    for run, labels in found.items():
+        trained, name = names.get(run, (NOT_RUN, f"`{run}`"))
+        lines.append((trained, f"{name}: {'; '.join(labels)}"))
+    return folded(f"Runs of this table: {len(found.keys() & names.keys())} of {len(found)}", grouped(lines))
 
 
 def shown_runs(table: Table, row: Row) -> list[str]:
-    """The runs of a row whose own numbers stand in it, in the order of the columns; of a row of costs its one run."""
+    """The runs of a row whose own numbers stand in it, in the order of the columns; of a row of costs its one run.
+
+    A mean pose is none.
+    """
     named = dict.fromkeys(name for column in table.accuracy if " - " not in column for name, _ in operands(column))
-    return [row.runs[name] for name in named or row.runs if name in row.runs]
+    runs = [row.runs[name] for name in named or row.runs if name in row.runs]
+    return [run for run in runs if not run.endswith("_mean_pose")]
 
 
-def unprinted(study: Study, scores: Scores, names: Mapping[str, str]) -> list[str]:
+def unprinted(study: Study, scores: Scores, names: Mapping[str, tuple[str, str]]) -> list[str]:
     """A heading and tables of a benchmark that no printed table is about; names: what was trained, by run."""
     runs = dict.fromkeys([*study.benchmark.roles.values(), *study.results, f"{study.key}_mean_pose"])
     text, own = [f"## {study.benchmark.name}: not in the paper"], study.benchmark.table
     if own:
         text += [f"### {own.title}", *printed_table(own, scores, names, (), {}), own.note, "### All runs"]
     text += [benchmark_table(study.key, study.benchmark, scores, runs), explained(study, scores)]
-    return [*text, folded("Runs of this table", bullets(names.values()))]
+    return [*text, folded("Runs of this table", grouped(names.values()))]
 
 
 def explained(study: Study, scores: Scores) -> str:
