@@ -102,7 +102,7 @@ def test_report(small):
     assert rows[1][1:] == [
         "LSP",
         "+0.8, Table 6, on MPII",
-        "−0.3 and +0.7",
+        "−0.3 and +0.7, on MPII",
         "+15.0 (−48.5 to +78.5; 2)",
         f"**{TOO_FEW}**",
     ]
