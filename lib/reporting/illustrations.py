@@ -88,7 +88,7 @@ def line_figures(paper: str, study: Study, details: Mapping[str, Any], folder: P
     benchmark, captions = study.benchmark, {}
     persons, metric = f"{benchmark.name} {benchmark.persons}", benchmark.metric
     flip_test = "" if study.key in HANDS else ", without flip test"
-    dashed = ", the teacher dashed" if "teacher" in benchmark.roles else ""
+    dashed = ", the teacher dashed" if benchmark.roles.get("teacher") in study.results else ""
     if benchmark.length and draw_curves(paper, study, folder):
         captions["pck"] = f"The {curve_of(study)} of the {persons} over the tolerated error{dashed}."
     if draw_histories(study, details, folder):
