@@ -99,7 +99,7 @@ def printed_table(
 ) -> list[str]:
     """A table in the paper's layout and what unfolds below it.
 
-    scores: by run and seed; names: what was trained, by run; alike: runs whose data and scale are the paper's.
+    scores: by run and seed; names: of `run_names`; alike: runs whose data and scale are the paper's.
     """
     if not table.accuracy and not table.cost:
         return [markdown([*table.labels.values()], [row.labels for row in table.rows], len(table.labels))]
@@ -181,7 +181,7 @@ def shown_runs(table: Table, row: Row) -> list[str]:
 
 
 def unprinted(study: Study, scores: Scores, names: Mapping[str, tuple[str, str]]) -> list[str]:
-    """A heading and tables of a benchmark that no printed table is about; names: what was trained, by run."""
+    """A heading and tables of a benchmark that no printed table is about; names: of `run_names`."""
     runs = dict.fromkeys([*study.benchmark.roles.values(), *study.results, f"{study.key}_mean_pose"])
     text, own = [f"## {study.benchmark.name}: not in the paper"], study.benchmark.table
     if own:
