@@ -122,6 +122,17 @@ def test_a_narrowed_network_is_no_published_one(change):
     assert meta(width=32, **change).published is None
 
 
+def test_classes_of_channels_last_maps_cost_no_copies_of_the_weights():
+    """PyTorch multiplies person by person, each with a copy of the weights, where a map's pixels are not in a row."""
+    model = build_model(NARROW | SIMCC)
+    maps = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.profiler.profile() as profile:
+        columns, rows = model.classify(maps.to(memory_format=torch.channels_last))
+    assert {"aten::addmm", "aten::bmm"} & {event.key for event in profile.key_averages()} == {"aten::addmm"}
+    torch.testing.assert_close(columns, maps.flatten(2) @ model.columns.weight.T + model.columns.bias)
+    torch.testing.assert_close(rows, maps.flatten(2) @ model.rows.weight.T + model.rows.bias)
+
+
 def test_simcc_costs_what_the_maps_and_two_layers_cost():
     maps, simcc = (count(build_model(NARROW | head), (64, 64)) for head in ({}, SIMCC))
     layers = 2 * 256 * 128

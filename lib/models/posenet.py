@@ -32,6 +32,14 @@ def check_size(height: int, width: int) -> None:
         raise InputError(f"network input is {height}x{width} px, expected multiples of {STRIDE}; change its size")
 
 
+def in_rows(maps: Tensor) -> Tensor:
+    """Each map's pixels in a row: (B, C, H, W) -> (B, C, H W), whose memory is in that order, too.
+
+    A linear layer of channels-last maps would copy its weights once for each person.
+    """
+    return maps.flatten(2).contiguous()
+
+
 class PoseNetwork(nn.Module, ABC):
     """Maps of joints from a backbone's features: heatmaps, or the input of SimCC's two classifiers.
 
@@ -87,7 +95,7 @@ class PoseNetwork(nn.Module, ABC):
 
     def classify(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """SimCC's logits of columns and rows, (B, joints, W split) and (B, joints, H split), of the joints' maps."""
-        pixels = maps.flatten(2)
+        pixels = in_rows(maps)
         return self.columns(pixels), self.rows(pixels)
 
     def outputs(self, maps: Tensor) -> list[Tensor] | tuple[Tensor, Tensor]:

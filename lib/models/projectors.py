@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lib.errors import InputError
 from lib.models.aggregation import average, convolution
+from lib.models.posenet import in_rows
 
 FUSED = 32  # width of the vector between the SAU's fully connected layers: not stated, that of the authors' public code
 Size = tuple[int, int]
@@ -52,7 +53,7 @@ class ProjectorEnsemble(nn.Module):
         self.unit = ScaleAdaptiveUnit(channels, projectors, kernels) if kernels else None
 
     def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        projected = self.project(student.flatten(2)).relu().unflatten(2, (-1, *self.large))  # (B, C, K, H, W)
+        projected = self.project(in_rows(student)).relu().unflatten(2, (-1, *self.large))  # (B, C, K, H, W)
         if self.unit is None:
             return projected.mean(2), teacher
         return torch.einsum("bkc,bckhw->bchw", self.unit(student), projected), teacher
@@ -67,7 +68,7 @@ class FullyConnected(nn.Module):
         self.project = nn.Linear(math.prod(small), math.prod(large))
 
     def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        return self.project(student.flatten(2)).unflatten(2, self.large), teacher
+        return self.project(in_rows(student)).unflatten(2, self.large), teacher
 
 
 class StridedConvolution(nn.Module):
