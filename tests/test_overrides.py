@@ -51,5 +51,5 @@ def test_an_override_changes_its_own_lines(tmp_path, override, gone, came):
 def test_a_key_that_is_not_there_is_named_before_anything_runs(tmp_path, monkeypatch):
     shutil.copy("params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"Could not override 'okdhp\.betta'$"):
+    with pytest.raises(InputError, match=r"Could not override 'okdhp\.betta': Key 'betta'"):
         repro.main("--set-param", "okdhp.betta=3")
